@@ -1,0 +1,14 @@
+"""Every side effect of a run: one activity per kind of effect, each takes one frozen request and returns one reply.
+
+The contracts (name, request, reply) are declared in `perdure_graph.effects`.
+"""
+
+from __future__ import annotations
+
+from .code import run_code
+from .http import send_http
+from .template import render_template
+
+ACTIVITIES = (render_template, run_code, send_http)
+
+__all__ = ["ACTIVITIES", "render_template", "run_code", "send_http"]

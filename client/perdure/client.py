@@ -1,0 +1,225 @@
+"""The client: start runs, find runs, list runs."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from temporalio.client import Client as TemporalClient
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from perdure_graph import naming
+from perdure_graph.checks import check_runnable
+from perdure_graph.errors import CommandRefused, InvalidInputs, PlatformError
+from perdure_graph.graph import Graph
+from perdure_graph.request import Pin, RunOptions, RunRequest, RunResult
+from perdure_graph.step import check_request
+
+from .handle import RunHandle
+
+MAX_REQUEST_BYTES = 2 * 1024 * 1024 - 16 * 1024
+
+_GRAPH = SearchAttributeKey.for_keyword(naming.GRAPH_ATTRIBUTE)
+_HASH = SearchAttributeKey.for_keyword(naming.GRAPH_HASH_ATTRIBUTE)
+_STATUS = SearchAttributeKey.for_keyword(naming.STATUS_ATTRIBUTE)
+_MEMO_REQUEST = "perdure_request"
+
+
+class RunSummary(BaseModel):
+    """One line of a list of runs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    graph: str
+    status: str
+    started_at: datetime
+    closed_at: datetime | None
+
+
+class Client:
+    """Starts and finds runs on one Temporal namespace."""
+
+    def __init__(self, temporal: TemporalClient, task_queue: str = naming.TASK_QUEUE) -> None:
+        self.temporal = temporal
+        self.task_queue = task_queue
+
+    @classmethod
+    async def connect(
+        cls,
+        address: str = "127.0.0.1:7233",
+        *,
+        namespace: str = naming.NAMESPACE,
+        task_queue: str = naming.TASK_QUEUE,
+        **options: Any,
+    ) -> Self:
+        """Connect to a Temporal server. `options` go to `temporalio.client.Client.connect` (tls, api_key, ...).
+
+        Raises:
+            PlatformError: no server answers there.
+        """
+        options.setdefault("data_converter", pydantic_data_converter)
+        try:
+            temporal = await TemporalClient.connect(address, namespace=namespace, **options)
+        except RuntimeError as error:
+            raise PlatformError(
+                f"no Temporal server answers at {address!r} ({error}). Start one with `perdure dev`, or give its "
+                "address in PERDURE_ADDRESS."
+            ) from error
+        return cls(temporal, task_queue)
+
+    async def start(
+        self,
+        graph: Graph,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        query: str | None = None,
+        files: list[dict[str, Any]] | None = None,
+        conversation: Mapping[str, Any] | None = None,
+        sysvars: Mapping[str, Any] | None = None,
+        pins: Mapping[str, Pin | Mapping[str, Any]] | None = None,
+        user: str = "user",
+        options: RunOptions | None = None,
+    ) -> RunHandle:
+        """Start a run. With the `run_id` of an equal run that exists, return that run instead of a second one.
+
+        Raises:
+            InvalidGraph: a node cannot run here and is not pinned.
+            InvalidInputs: an input is missing, wrong or too large.
+            CommandRefused: `run_id` belongs to a run of another graph or other inputs.
+        """
+        request = _request(
+            graph=graph.document,
+            inputs=dict(inputs or {}),
+            query=query,
+            files=files or [],
+            conversation=dict(conversation or {}),
+            sysvars=dict(sysvars or {}),
+            pins=dict(pins or {}),
+            user=user,
+            options=options or RunOptions(),
+        )
+        check_runnable(graph, request.pins)
+        check_request(graph, request)
+        digest = _digest(request)
+        return await self._start(graph, request, run_id or f"run-{uuid.uuid4()}", digest)
+
+    async def _start(self, graph: Graph, request: RunRequest, run_id: str, digest: str) -> RunHandle:
+        attributes = TypedSearchAttributes(
+            [
+                SearchAttributePair(_GRAPH, graph.name),
+                SearchAttributePair(_HASH, graph.hash),
+                SearchAttributePair(_STATUS, "running"),
+            ]
+        )
+        try:
+            await self.temporal.start_workflow(
+                naming.WORKFLOW_TYPE,
+                request,
+                id=run_id,
+                task_queue=self.task_queue,
+                result_type=RunResult,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                search_attributes=attributes,
+                memo={_MEMO_REQUEST: digest},
+                static_summary=graph.name,
+                static_details=f"{len(graph.nodes)} nodes, graph {graph.hash[:12]}",
+            )
+        except WorkflowAlreadyStartedError:
+            await self._same_request(run_id, digest)
+        except RPCError as error:
+            raise _explain_start(error) from error
+        return self.run(run_id)
+
+    async def _same_request(self, run_id: str, digest: str) -> None:
+        described = await self.temporal.get_workflow_handle(run_id).describe()
+        if await described.memo_value(_MEMO_REQUEST, default="") != digest:
+            raise CommandRefused(
+                f"run id {run_id!r} belongs to a run of another graph or with other inputs; choose another id."
+            )
+
+    def run(self, run_id: str) -> RunHandle:
+        """Address a run that exists."""
+        return RunHandle(self.temporal.get_workflow_handle(run_id, result_type=RunResult))
+
+    async def list(self, *, status: str | None = None, limit: int = 100) -> list[RunSummary]:
+        """List runs, newest first. `status` is one of those of `RunResult`, or `running`, `pausing`, `paused`."""
+        query = f"WorkflowType = '{naming.WORKFLOW_TYPE}'"
+        if status is not None:
+            if not all(c.isalpha() or c == "-" for c in status):
+                raise InvalidInputs(f"{status!r} is no status of a run", field="status")
+            query += f" AND {naming.STATUS_ATTRIBUTE} = '{status}'"
+        found: list[RunSummary] = []
+        async for execution in self.temporal.list_workflows(query, limit=limit):
+            attributes = execution.typed_search_attributes
+            found.append(
+                RunSummary(
+                    run_id=execution.id,
+                    graph=attributes.get(_GRAPH, ""),
+                    status=_status(attributes.get(_STATUS, ""), execution.status),
+                    started_at=execution.start_time,
+                    closed_at=execution.close_time,
+                )
+            )
+        return found
+
+
+def _request(**fields: Any) -> RunRequest:
+    try:
+        return RunRequest.model_validate(fields)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        field = ".".join(str(part) for part in detail["loc"])
+        raise InvalidInputs(f"{field}: {detail['msg']}", field=field) from error
+
+
+def _digest(request: RunRequest) -> str:
+    text = request.model_dump_json()
+    if len(text) > MAX_REQUEST_BYTES:
+        raise InvalidInputs(
+            f"graph and inputs together have {len(text):,} bytes; the limit is {MAX_REQUEST_BYTES:,}. "
+            "Pass large values as files.",
+            field="inputs",
+        )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _explain_start(error: RPCError) -> PlatformError:
+    if error.status is RPCStatusCode.INVALID_ARGUMENT and "search attribute" in error.message:
+        return PlatformError(
+            f"the namespace lacks Perdure's search attributes ({error.message}). Register them: "
+            + " ".join(
+                f"`temporal operator search-attribute create --name {name} --type {kind}`"
+                for name, kind in naming.SEARCH_ATTRIBUTES.items()
+            )
+        )
+    return PlatformError(f"the Temporal server refused to start the run: {error.message}")
+
+
+def _status(shown: str, execution: WorkflowExecutionStatus | None) -> str:
+    """The run's own status, unless the workflow was ended from outside while that said otherwise."""
+    match execution:
+        case WorkflowExecutionStatus.TERMINATED | WorkflowExecutionStatus.TIMED_OUT:
+            return execution.name.lower()
+        case WorkflowExecutionStatus.CANCELED:
+            return "stopped"
+        case WorkflowExecutionStatus.FAILED:
+            return "failed"
+        case _:
+            return shown or (execution.name.lower() if execution else "")

@@ -1,0 +1,125 @@
+"""Connect to Temporal and build workers: the one place that knows how a worker is tuned."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from perdure_graph.errors import PlatformError
+
+from . import plugins
+from .observe import LogContext
+from .settings import WorkerSettings
+
+
+async def connect(settings: WorkerSettings) -> Client:
+    """Connect to the server of the settings.
+
+    Raises:
+        PlatformError: no address is set, or nothing answers there.
+    """
+    if settings.address is None:
+        raise PlatformError(
+            "No Temporal server is configured. Set PERDURE_ADDRESS=host:port or pass --address; "
+            "`perdure dev` starts a server of its own."
+        )
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    try:
+        return await Client.connect(
+            settings.address,
+            namespace=settings.namespace,
+            data_converter=pydantic_data_converter,
+            api_key=key,
+            tls=settings.tls or key is not None,
+        )
+    except RuntimeError as error:
+        raise PlatformError(
+            f"No Temporal server answers at {settings.address!r} ({_reason(error)}). "
+            "Start it, or correct PERDURE_ADDRESS."
+        ) from error
+
+
+def _reason(error: RuntimeError) -> str:
+    # The SDK's core prints its whole chain of Rust errors; the operating system's words are the last of them.
+    words = re.findall(r'message: "([^"]+)"', str(error))
+    return words[-1] if words else str(error)
+
+
+def make_worker(
+    client: Client,
+    settings: WorkerSettings,
+    *,
+    workflows: list[type] | None = None,
+    activities: list[plugins.Activity] | None = None,
+) -> Worker:
+    """Build a worker; it runs nothing yet. By default with all registered workflows and activities."""
+    modules = plugins.passthrough_modules()
+    plugins.warm(modules)
+    slots = settings.max_concurrent_activities
+    return Worker(
+        client,
+        task_queue=settings.task_queue,
+        workflows=plugins.workflows() if workflows is None else workflows,
+        activities=plugins.activities() if activities is None else activities,
+        activity_executor=ThreadPoolExecutor(slots, thread_name_prefix="activity"),
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules)
+        ),
+        interceptors=[LogContext()],
+        max_cached_workflows=settings.max_cached_workflows,
+        max_concurrent_activities=slots,
+        max_concurrent_local_activities=slots,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=settings.sticky_timeout_s),
+        graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_s),
+        # A named version, or the SDK hashes every loaded module to find one.
+        deployment_config=WorkerDeploymentConfig(
+            version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
+            use_worker_versioning=False,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """A worker that polls."""
+
+    worker: Worker
+    task: asyncio.Task[None]
+
+    async def stop(self) -> None:
+        """Drain it and wait for its end; raises what had stopped it before."""
+        if not self.task.done():
+            await self.worker.shutdown()
+        await self.task
+
+
+async def start_polling(worker: Worker) -> Polling:
+    """Start a worker and wait until it polls.
+
+    Raises:
+        PlatformError: the server refuses it (no such namespace, no permission).
+    """
+    task = asyncio.create_task(worker.run(), name="perdure-worker")
+    while not worker.is_running:
+        if task.done():
+            try:
+                await task
+            except RuntimeError as error:
+                raise PlatformError(
+                    f"The worker cannot poll {worker.task_queue!r} ({error}). "
+                    "Check that the namespace exists and that the key may use it."
+                ) from error
+            break
+        await asyncio.sleep(0.002)
+    return Polling(worker, task)

@@ -1,0 +1,84 @@
+"""What a worker and an embedded stack can be told, from arguments or from `PERDURE_*` variables."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from perdure_graph.naming import NAMESPACE, TASK_QUEUE
+
+ENV_PREFIX = "PERDURE_"
+
+
+def default_cache_dir() -> Path:
+    """Give `$XDG_CACHE_HOME/perdure`, by default `~/.cache/perdure`."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "perdure"
+
+
+def package_version() -> str:
+    """Give the version of the installed distribution."""
+    try:
+        return version("perdure")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+class WorkerSettings(BaseSettings):
+    """Settings of a worker process and of the embedded stack.
+
+    address: `host:port` of the Temporal server; None lets `embedded()` start one of its own.
+    namespace: Temporal namespace of all runs.
+    task_queue: queue the worker polls and runs are started on.
+    api_key: key for a server that wants one (Temporal Cloud); implies TLS.
+    tls: talk TLS to the server.
+    temporal_cli: path of the `temporal` binary; None searches PATH, the cache and the Go folder.
+    cache_dir: where binaries that Perdure builds are kept.
+    db: SQLite file of the embedded server; None keeps everything in memory.
+    ui_port: port of the embedded server's web UI; None takes a free one when a UI is asked for.
+    max_concurrent_activities: activities (and local activities) in flight per worker.
+    max_cached_workflows: runs kept in memory between their tasks; 0 replays on each task.
+    sticky_timeout_s: how long a task waits for the worker that has the run in memory. Short, because after a
+        kill -9 an idle run waits exactly this long.
+    graceful_shutdown_s: how long activities in flight may go on after SIGTERM.
+    smoke: run a trivial graph through a fresh worker before taking real work.
+    log_level, log_format: of the worker's log on stderr.
+    deployment_name, build_id: the worker deployment version that Temporal shows.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+
+    address: str | None = None
+    namespace: str = NAMESPACE
+    task_queue: str = TASK_QUEUE
+    api_key: SecretStr | None = None
+    tls: bool = False
+    temporal_cli: Path | None = None
+    cache_dir: Path = Field(default_factory=default_cache_dir)
+    db: Path | None = None
+    ui_port: int | None = Field(default=None, ge=1, le=65535)
+    max_concurrent_activities: int = Field(default=200, ge=1)
+    max_cached_workflows: int = Field(default=1000, ge=0)
+    sticky_timeout_s: float = Field(default=1.0, gt=0)
+    graceful_shutdown_s: float = Field(default=10.0, ge=0)
+    smoke: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    log_format: Literal["console", "json"] = "console"
+    deployment_name: str = "perdure"
+    build_id: str = Field(default_factory=package_version, min_length=1)
+
+    def to_env(self) -> dict[str, str]:
+        """Write the settings as environment variables of a child process (secrets in clear text)."""
+        env: dict[str, str] = {}
+        for name in type(self).model_fields:
+            value: object = getattr(self, name)
+            if value is None:
+                continue
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            env[ENV_PREFIX + name.upper()] = text
+        return env

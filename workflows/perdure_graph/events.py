@@ -1,0 +1,187 @@
+"""What happened in a run, numbered from 1 without gaps: the log that clients, viewers and stores read.
+
+`at` is milliseconds since the epoch (workflow time). `frame` is the path of containers around a node, for example
+`it[3].` for the fourth item of iteration `it`, empty at the top.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from .nodes.base import Form
+
+NodeStatus = Literal["succeeded", "exception", "failed"]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    seq: int
+    at: int
+
+
+class _NodeEvent(_Event):
+    node_id: str
+    title: str
+    node_type: str
+    frame: str = ""
+
+
+class RunStarted(_Event):
+    """The run began."""
+
+    type: Literal["run_started"] = "run_started"
+    run_id: str
+    graph_hash: str
+    inputs: dict[str, Any]
+
+
+class NodeStarted(_NodeEvent):
+    """A node began its first attempt."""
+
+    type: Literal["node_started"] = "node_started"
+
+
+class NodeRetry(_NodeEvent):
+    """An attempt failed and the node will be tried again; `retry_index` counts from 1."""
+
+    type: Literal["node_retry"] = "node_retry"
+    retry_index: int
+    error: str
+    error_type: str
+
+
+class NodeFinished(_NodeEvent):
+    """A node ended. `exception` is a failure that its error strategy handled. `elapsed` in seconds."""
+
+    type: Literal["node_finished"] = "node_finished"
+    status: NodeStatus
+    inputs: dict[str, Any] = {}
+    process_data: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    handle: str | None = None
+    error: str | None = None
+    error_type: str | None = None
+    attempts: int = 1
+    elapsed: float = 0.0
+
+
+class ContainerStarted(_NodeEvent):
+    """An iteration (`length` items) or a loop (at most `length` rounds) began."""
+
+    type: Literal["iteration_started", "loop_started"]
+    length: int
+
+
+class ContainerNext(_NodeEvent):
+    """Item or round `index` (from 0) begins."""
+
+    type: Literal["iteration_next", "loop_next"]
+    index: int
+
+
+class ContainerCompleted(_NodeEvent):
+    """An iteration or a loop ended. `steps` is the number of items, or of rounds at most."""
+
+    type: Literal["iteration_completed", "loop_completed"]
+    status: NodeStatus
+    outputs: dict[str, Any] = {}
+    steps: int = 0
+    error: str | None = None
+    error_type: str | None = None
+    elapsed: float = 0.0
+    reason: str | None = None
+
+
+class VariableUpdated(_NodeEvent):
+    """An assigner wrote a variable."""
+
+    type: Literal["variable_updated"] = "variable_updated"
+    selector: tuple[str, str]
+    value: Any
+
+
+class TextChunk(_Event):
+    """A piece of the answer, in reading order. `selector` is the variable it comes from, empty for plain text."""
+
+    type: Literal["text_chunk"] = "text_chunk"
+    node_id: str
+    text: str
+    selector: tuple[str, ...] = ()
+    frame: str = ""
+
+
+class FormRequired(_NodeEvent):
+    """A person is asked; answer with `submit(key, action, values)`."""
+
+    type: Literal["human_input_required"] = "human_input_required"
+    key: str
+    form: Form
+    expires_at: int | None = None
+
+
+class FormFilled(_NodeEvent):
+    """The form was submitted."""
+
+    type: Literal["human_input_form_filled"] = "human_input_form_filled"
+    key: str
+    action: str
+    values: dict[str, JsonValue]
+
+
+class FormTimeout(_NodeEvent):
+    """Nobody answered in time."""
+
+    type: Literal["human_input_form_timeout"] = "human_input_form_timeout"
+    key: str
+
+
+class RunPaused(_Event):
+    """Nothing is in flight and nothing will start: a pause command or open forms."""
+
+    type: Literal["run_paused"] = "run_paused"
+    reasons: list[dict[str, Any]]
+
+
+class RunResumed(_Event):
+    """The run goes on."""
+
+    type: Literal["run_resumed"] = "run_resumed"
+
+
+class RunFinished(_Event):
+    """The run ended. `elapsed` in seconds."""
+
+    type: Literal["run_finished"] = "run_finished"
+    status: Literal["succeeded", "partial-succeeded", "failed", "stopped"]
+    outputs: dict[str, Any]
+    error: str | None = None
+    error_type: str | None = None
+    node_id: str = ""
+    exceptions_count: int = 0
+    steps: int = 0
+    elapsed: float = 0.0
+
+
+Event = Annotated[
+    RunStarted
+    | NodeStarted
+    | NodeRetry
+    | NodeFinished
+    | ContainerStarted
+    | ContainerNext
+    | ContainerCompleted
+    | VariableUpdated
+    | TextChunk
+    | FormRequired
+    | FormFilled
+    | FormTimeout
+    | RunPaused
+    | RunResumed
+    | RunFinished,
+    Field(discriminator="type"),
+]
+
+EVENTS: TypeAdapter[list[Event]] = TypeAdapter(list[Event])

@@ -1,0 +1,324 @@
+"""The life of a node: start, outcome, success, failure, retry; and the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from . import containers, pool, stream, traverse
+from .commands import Call, Cancel, StartTimer
+from .errors import NodeError
+from .events import FormRequired, NodeFinished, NodeRetry, NodeStarted, RunFinished, VariableUpdated
+from .graph import Node
+from .machine import Machine, NodeContext, key_of
+from .nodes.base import Done, FormReply, Outcome, Perform, WaitForm
+from .request import Pin, RunError, RunStatus
+from .state import Frame, Held, IterationRun, NodeRun, Place
+
+
+def start(m: Machine, frame: Frame, node: Node) -> None:
+    """Start a ready node, the next attempt of one that is retried, or the next item of an iteration."""
+    run = frame.nodes.get(node.id)
+    if run is None:
+        run = frame.nodes[node.id] = NodeRun(started_at=m.now)
+        m.state.steps += 1
+        limit = m.state.options.max_steps
+        if limit is not None and m.state.steps > limit:
+            text = f"Maximum execution steps exceeded: {m.state.steps} > {limit}"
+            finish(m, "failed", RunError(message=text, type="MaxStepsExceeded", node=node.id, title=node.title))
+            return
+        if not node.type.hidden and node.type.role != "container":
+            m.emit_node(NodeStarted, frame, node)
+    elif isinstance(run.container, IterationRun):
+        containers.proceed(m, frame, node, run, run.container)
+        return
+    run.status = "running"
+    pin = pin_of(m, node)
+    if node.type.role == "container" and pin is None:
+        containers.open_container(m, frame, node, run)
+        return
+    _advance(m, frame, node, run, lambda: _first(m, frame, node, run, pin))
+
+
+def resume(m: Machine, frame: Frame, node: Node, reply: Any) -> None:
+    """Hand the reply of an effect, or of a person, to its node."""
+    run = frame.nodes[node.id]
+    context = NodeContext(m.state, frame, node, run)
+
+    def call() -> Outcome:
+        assert node.type.resume is not None
+        return node.type.resume(node.data, context, reply)
+
+    _advance(m, frame, node, run, call)
+
+
+def pin_of(m: Machine, node: Node) -> Pin | None:
+    """The pin of a node, by its id or else by its type."""
+    pins = m.state.pins
+    return pins.get(node.id) or pins.get(f"type:{node.type.name}")
+
+
+def _first(m: Machine, frame: Frame, node: Node, run: NodeRun, pin: Pin | None) -> Outcome:
+    if pin is not None:
+        return _pinned(m, frame, node, run, pin)
+    if node.type.start is None:
+        raise NodeError(f"{node.type.name} needs {node.type.needs}; pin its outputs to run it", "NodeNotAvailable")
+    return node.type.start(node.data, NodeContext(m.state, frame, node, run))
+
+
+def _pinned(m: Machine, frame: Frame, node: Node, run: NodeRun, pin: Pin) -> Done:
+    if pin.error is not None and (pin.fail_times is None or run.attempt <= pin.fail_times):
+        raise NodeError(pin.error, pin.error_type)
+    outputs = dict(node.type.default_pin or {}) if pin.outputs is None else pin.outputs
+    handle = pin.handle
+    if handle is None and node.type.pinned_handle is not None:
+        named = outputs.get(node.type.pinned_handle)
+        handle = named if isinstance(named, str) else None
+    if pin.chunks and not frame.id:
+        stream.chunks(m, node, pin.chunks)
+    return Done(outputs=outputs, handle=handle)
+
+
+def _advance(m: Machine, frame: Frame, node: Node, run: NodeRun, call: Any) -> None:
+    """Run node code and settle its outcome; whatever it raises fails the node, never the engine."""
+    try:
+        outcome: Outcome = call()
+    except NodeError as error:
+        fail(m, frame, node, run, error)
+        return
+    except Exception as error:
+        fail(m, frame, node, run, NodeError(str(error) or type(error).__name__, type(error).__name__))
+        return
+    _settle(m, frame, node, run, outcome)
+
+
+def _settle(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: Outcome) -> None:
+    match outcome:
+        case Done():
+            run.inputs = dict(outcome.inputs) or run.inputs
+            succeed(m, frame, node, run, outcome)
+        case Perform():
+            run.inputs = dict(outcome.inputs) or run.inputs
+            run.memo = outcome.memo
+            if m.state.pause is not None and run.effects:
+                m.state.held.append(
+                    Held(
+                        frame=frame.id,
+                        node=node.id,
+                        activity=outcome.effect.activity,
+                        request=outcome.effect.model_dump(mode="json"),
+                    )
+                )
+            else:
+                perform(m, frame, node, run, outcome.effect)
+        case WaitForm():
+            run.inputs = dict(outcome.inputs)
+            _wait(m, frame, node, run, outcome)
+        case _:
+            assert_never(outcome)
+
+
+def perform(m: Machine, frame: Frame, node: Node, run: NodeRun, effect: Any) -> None:
+    """Ask the shell for an effect. The key tells attempts and follow-ups apart."""
+    run.effects += 1
+    key = key_of(frame, node) + (f"#{run.effects}" if run.effects > 1 else "")
+    m.state.tasks[key] = Place(frame=frame.id, node=node.id)
+    m.out.append(Call(key=key, node_id=node.id, title=node.title, effect=effect))
+
+
+def release(m: Machine) -> None:
+    """Perform what a pause held back."""
+    held, m.state.held = m.state.held, []
+    for item in held:
+        frame = m.state.frames.get(item.frame)
+        if frame is None:
+            continue
+        node = m.graph.nodes[item.node]
+        kind = next(e for e in node.type.effects if e.activity == item.activity)
+        perform(m, frame, node, frame.nodes[node.id], kind.model_validate(item.request))
+
+
+def _wait(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: WaitForm) -> None:
+    key = key_of(frame, node)
+    run.form, run.status = outcome.form, "waiting"
+    m.state.waiting[key] = Place(frame=frame.id, node=node.id)
+    expires: int | None = None
+    if outcome.form.timeout_s is not None:
+        expires = m.now + int(outcome.form.timeout_s * 1000)
+        m.state.timers[key] = Place(frame=frame.id, node=node.id)
+        m.out.append(StartTimer(key=key, seconds=outcome.form.timeout_s))
+    m.emit_node(FormRequired, frame, node, key=key, form=outcome.form, expires_at=expires)
+
+
+def answer_form(m: Machine, key: str, reply: FormReply) -> None:
+    """Give a waiting node what the person (or the clock) decided."""
+    place = m.state.waiting.pop(key)
+    if m.state.timers.pop(key, None) is not None and reply.action is not None:
+        m.out.append(Cancel(key=key))
+    frame = m.state.frames[place.frame]
+    frame.nodes[place.node].status = "running"
+    resume(m, frame, m.graph.nodes[place.node], reply)
+
+
+def succeed(m: Machine, frame: Frame, node: Node, run: NodeRun, done: Done) -> None:
+    """Keep the outputs of a node and go on along its edges."""
+    handle = "source" if node.is_branch and node.type.role != "branch" else done.handle
+    if node.type.role == "branch" and handle is None:
+        _no_branch(m, node)
+        return
+    for change in done.writes:
+        pool.write(m.state, frame, change.selector, change.value)
+        m.emit_node(VariableUpdated, frame, node, selector=change.selector, value=change.value)
+    run.status = "succeeded"
+    if node.type.name == "loop-end":
+        frame.loop_end = True
+    selected = handle if node.is_branch else None
+    keep_outputs(m, frame, node, done.outputs)
+    go_on(m, frame, node, selected)
+    if not node.type.hidden:
+        _emit_finished(m, frame, node, run, done.outputs, done, selected)
+    leave(m, frame)
+
+
+def keep_outputs(m: Machine, frame: Frame, node: Node, outputs: Mapping[str, Any]) -> None:
+    """Write the outputs of a node to the pool, and those of response nodes to the run."""
+    scope = pool.scope_of(m.state, frame)
+    kept = dict(outputs)
+    if node.type.role == "container":
+        # Loop variables live under the loop's own id: keep them beside the outputs.
+        kept = {**scope.get(node.id, {}), **kept}
+    scope[node.id] = kept
+    if node.type.role == "response":
+        stream.respond(m, frame, node, outputs)
+
+
+def go_on(m: Machine, frame: Frame, node: Node, handle: str | None) -> None:
+    """Decide the edges of a node that ended, and let streams go on."""
+    traverse.follow(m, frame, node, handle)
+    stream.node_finished(m, frame)
+
+
+def leave(m: Machine, frame: Frame) -> None:
+    """Count a node as ended; close the frame if it was the last one."""
+    frame.open -= 1
+    containers.close_if_done(m, frame)
+
+
+def fail(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
+    """Retry, take the error strategy, or fail the frame. Every failed attempt counts as an exception."""
+    m.state.exceptions_count += 1
+    if not node.type.retries or not _retry(m, frame, node, run, error):
+        _fail_for_good(m, frame, node, run, error)
+
+
+def _retry(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> bool:
+    config = node.data.retry_config
+    if not config.retry_enabled or run.attempt > config.max_retries:
+        return False
+    m.emit_node(
+        NodeRetry,
+        frame,
+        node,
+        retry_index=run.attempt,
+        error=error.message,
+        error_type=error.error_type,
+    )
+    run.attempt += 1
+    run.status = "retrying"
+    if config.retry_interval:
+        key = f"{key_of(frame, node)}~{run.attempt}"
+        m.state.timers[key] = Place(frame=frame.id, node=node.id)
+        m.out.append(StartTimer(key=key, seconds=config.retry_interval / 1000))
+    else:
+        m.state.ready.append((frame.id, node.id))
+    return True
+
+
+def _fail_for_good(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
+    cause = {"error_message": error.message, "error_type": error.error_type}
+    match node.data.error_strategy:
+        case "fail-branch":
+            outputs, handle = cause, "fail-branch"
+        case "default-value":
+            if node.type.role == "branch":
+                _no_branch(m, node)
+                return
+            outputs, handle = {d.key: d.value for d in node.data.default_value} | cause, None
+        case None:
+            run.status = "failed"
+            _emit_finished(m, frame, node, run, {}, None, None, error)
+            containers.fail_frame(m, frame, node, error)
+            return
+        case _:
+            assert_never(node.data.error_strategy)
+    run.status = "exception"
+    keep_outputs(m, frame, node, outputs)
+    go_on(m, frame, node, handle)
+    _emit_finished(m, frame, node, run, outputs, None, handle, error)
+    leave(m, frame)
+
+
+def _no_branch(m: Machine, node: Node) -> None:
+    # Dify ends the run here without a result for the node; which edge to take is unknowable.
+    text = f"Branch node {node.id} completed without selecting a branch"
+    finish(m, "failed", RunError(message=text, type="BranchNotSelected", node=node.id, title=node.title))
+
+
+def _emit_finished(
+    m: Machine,
+    frame: Frame,
+    node: Node,
+    run: NodeRun,
+    outputs: Mapping[str, Any],
+    done: Done | None,
+    handle: str | None,
+    error: NodeError | None = None,
+) -> None:
+    if node.type.role == "container":
+        containers.emit_completed(m, frame, node, run, outputs, error)
+        return
+    status = "succeeded" if error is None else ("failed" if run.status == "failed" else "exception")
+    m.emit_node(
+        NodeFinished,
+        frame,
+        node,
+        status=status,
+        inputs=run.inputs,
+        process_data=dict(done.process_data) if done else {},
+        outputs=dict(outputs),
+        handle=handle,
+        error=error.message if error else None,
+        error_type=error.error_type if error else None,
+        attempts=run.attempt,
+        elapsed=m.seconds_since(run.started_at),
+    )
+
+
+def finish(m: Machine, status: RunStatus, error: RunError | None = None) -> None:
+    """End the run: cancel what is in flight, say what came out."""
+    state = m.state
+    if state.ended:
+        return
+    if status in ("succeeded", "partial-succeeded"):
+        stream.flush(m)
+    for key in [*state.tasks, *state.timers]:
+        m.out.append(Cancel(key=key))
+    state.tasks.clear()
+    state.timers.clear()
+    state.ready.clear()
+    state.waiting.clear()
+    state.held.clear()
+    state.status = status
+    state.error = error
+    state.finished_at = m.now
+    m.emit(
+        RunFinished,
+        status=status,
+        outputs={} if status == "failed" else state.outputs,
+        error=error.message if error else None,
+        error_type=error.type if error else None,
+        node_id=error.node if error else "",
+        exceptions_count=state.exceptions_count,
+        steps=state.steps,
+        elapsed=state.elapsed,
+    )

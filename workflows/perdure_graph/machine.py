@@ -1,0 +1,89 @@
+"""One step in the making: graph, state and time, what the step emits, and small verbs that all parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import pool, templates
+from .commands import Dispatch
+from .events import Event
+from .graph import Graph, Node
+from .nodes.base import MISSING, Missing
+from .state import Frame, NodeRun, RunState
+from .values import ValueType
+
+
+@dataclass(slots=True)
+class Machine:
+    """What the parts of a step pass around. `now` is milliseconds since the epoch."""
+
+    graph: Graph
+    state: RunState
+    now: int
+    out: list[Dispatch] = field(default_factory=list[Dispatch])
+
+    def emit(self, kind: type[Any], **fields: Any) -> None:
+        """Append an event with the next number."""
+        self.state.seq += 1
+        event: Event = kind(seq=self.state.seq, at=self.now, **fields)
+        self.state.events.append(event)
+
+    def emit_node(self, kind: type[Any], frame: Frame, node: Node, **fields: Any) -> None:
+        """Append an event about a node in a frame."""
+        self.emit(kind, node_id=node.id, title=node.title, node_type=node.type.name, frame=frame.id, **fields)
+
+    def enqueue(self, frame: Frame, node_id: str) -> None:
+        """Make a node ready."""
+        frame.open += 1
+        self.state.ready.append((frame.id, node_id))
+
+    def seconds_since(self, started_at: int) -> float:
+        """Seconds from a time in milliseconds until now."""
+        return (self.now - started_at) / 1000
+
+
+def key_of(frame: Frame, node: Node) -> str:
+    """Name a node in a frame: `it[3].k`, or just `k` at the top."""
+    return frame.id + node.id
+
+
+@dataclass(slots=True)
+class NodeContext:
+    """What a node sees (`nodes.base.Context`)."""
+
+    state: RunState
+    frame: Frame
+    node: Node
+    run: NodeRun
+
+    @property
+    def node_id(self) -> str:
+        """Id of the node in the graph."""
+        return self.node.id
+
+    @property
+    def memo(self) -> Any:
+        """What the node left for itself."""
+        return self.run.memo
+
+    def get(self, selector: Sequence[str]) -> Any | Missing:
+        """Read a variable."""
+        return pool.lookup(self.state, self.frame, selector)
+
+    def type_of(self, selector: Sequence[str]) -> ValueType:
+        """Declared or inferred type of a variable."""
+        return pool.type_of(self.state, self.frame, selector)
+
+    def render(self, template: str) -> str:
+        """Fill references, text rendering."""
+        return templates.render(template, self.get, MISSING)
+
+    def render_markdown(self, template: str) -> str:
+        """Fill references, markdown rendering."""
+        return templates.render(template, self.get, MISSING, markdown=True)
+
+    def all_variables(self, scope: str) -> Mapping[str, Any]:
+        """All variables of a node or of `sys`, `env`, `conversation`."""
+        return pool.variables_of(self.state, self.frame, scope)

@@ -1,0 +1,44 @@
+"""Names on the wire: what any Temporal client, the CLI and the UI may rely on. Plain strings, no imports."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+TASK_QUEUE: Final = "perdure"
+NAMESPACE: Final = "default"
+WORKFLOW_TYPE: Final = "GraphRun"
+
+PAUSE: Final = "pause"
+RESUME: Final = "resume"
+STOP: Final = "stop"
+SUBMIT: Final = "submit"
+SET_VARIABLES: Final = "set_variables"
+RETRY: Final = "retry"
+
+UPDATES: Final = (PAUSE, RESUME, STOP, SUBMIT, SET_VARIABLES, RETRY)
+SIGNALS: Final = (PAUSE, RESUME, STOP, SUBMIT)
+
+STATUS: Final = "status"
+EVENTS: Final = "events"
+VARIABLES: Final = "variables"
+
+QUERIES: Final = (STATUS, EVENTS, VARIABLES)
+
+GRAPH_ATTRIBUTE: Final = "PerdureGraph"
+STATUS_ATTRIBUTE: Final = "PerdureStatus"
+GRAPH_HASH_ATTRIBUTE: Final = "PerdureGraphHash"
+WAITING_ON_ATTRIBUTE: Final = "PerdureWaitingOn"
+APP_ATTRIBUTE: Final = "PerdureApp"
+
+AttributeType = Literal["Keyword", "KeywordList"]
+
+SEARCH_ATTRIBUTES: Final[dict[str, AttributeType]] = {
+    GRAPH_ATTRIBUTE: "Keyword",
+    STATUS_ATTRIBUTE: "Keyword",
+    GRAPH_HASH_ATTRIBUTE: "Keyword",
+    WAITING_ON_ATTRIBUTE: "KeywordList",
+    APP_ATTRIBUTE: "Keyword",
+}
+
+NODE_PLUGINS: Final = "perdure.nodes"
+ACTIVITY_PLUGINS: Final = "perdure.activities"

@@ -1,0 +1,45 @@
+"""agent: let a strategy call models and tools until it has an answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from perdure_graph.values import ValueType
+
+from .base import NodeData, NodeType
+from .llm import NEEDS_MODEL, MemoryConfig
+
+
+class AgentParameter(BaseModel):
+    """A parameter of the strategy."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: str = "constant"
+    value: JsonValue = None
+
+
+class AgentData(NodeData):
+    """Data of an agent."""
+
+    type: Literal["agent"]
+    agent_strategy_provider_name: str
+    agent_strategy_name: str
+    agent_strategy_label: str = ""
+    agent_parameters: dict[str, AgentParameter] = Field(default_factory=dict[str, AgentParameter])
+    memory: MemoryConfig | None = None
+    tool_node_version: str | None = None
+
+
+def _outputs(_data: AgentData) -> dict[str, ValueType]:
+    return {
+        "text": ValueType.STRING,
+        "usage": ValueType.OBJECT,
+        "files": ValueType.ARRAY_FILE,
+        "json": ValueType.ARRAY_OBJECT,
+    }
+
+
+NODE = NodeType(name="agent", data=AgentData, outputs=_outputs, needs=NEEDS_MODEL)

@@ -1,0 +1,65 @@
+"""template-transform: render a Jinja2 template in a child process."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perdure_graph.effects import Rendered, RenderTemplate
+from perdure_graph.errors import NodeError
+from perdure_graph.values import ValueType
+
+from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
+
+MAX_CHARS = 400_000
+
+
+class NamedSelector(BaseModel):
+    """A name given to a variable for use in a template or a snippet."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    variable: str = Field(min_length=1)
+    value_selector: tuple[str, ...] = ()
+
+
+class TemplateTransformData(NodeData):
+    """Data of a template-transform."""
+
+    type: Literal["template-transform"]
+    template: str
+    variables: tuple[NamedSelector, ...] = ()
+
+
+def start(data: TemplateTransformData, ctx: Context) -> Outcome:
+    """Ask for the rendering; a variable that does not exist is None."""
+    variables = {v.variable: _value(v, ctx) for v in data.variables}
+    effect = RenderTemplate(template=data.template, variables=variables, max_chars=MAX_CHARS)
+    return Perform(effect=effect, inputs=variables)
+
+
+def _value(variable: NamedSelector, ctx: Context) -> Any:
+    value = ctx.get(variable.value_selector)
+    return None if isinstance(value, Missing) else value
+
+
+def resume(_data: TemplateTransformData, _ctx: Context, reply: Rendered) -> Outcome:
+    """Check the size of the text."""
+    if len(reply.text) > MAX_CHARS:
+        raise NodeError(f"Output length exceeds {MAX_CHARS} characters", "ValueError")
+    return Done(outputs={"output": reply.text})
+
+
+def _outputs(_data: TemplateTransformData) -> dict[str, ValueType]:
+    return {"output": ValueType.STRING}
+
+
+NODE = NodeType(
+    name="template-transform",
+    data=TemplateTransformData,
+    start=start,
+    resume=resume,
+    outputs=_outputs,
+    effects=(RenderTemplate,),
+)

@@ -1,0 +1,87 @@
+"""What starts a run and what it answers: the public wire contract of the `GraphRun` workflow, plain JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from .effects import EffectClass
+from .graph import Document
+
+RunStatus = Literal["running", "pausing", "paused", "succeeded", "partial-succeeded", "failed", "stopped"]
+ENDED: frozenset[RunStatus] = frozenset({"succeeded", "partial-succeeded", "failed", "stopped"})
+
+
+class Pin(BaseModel):
+    """What a pinned node answers instead of performing its effect.
+
+    `error` fails the node: on its first `fail_times` attempts, or on all of them when that is absent.
+    `handle` selects the branch of a branch node; `chunks` are the pieces in which a text is streamed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outputs: dict[str, JsonValue] | None = None
+    error: str | None = None
+    error_type: str = "PinnedError"
+    fail_times: int | None = Field(default=None, ge=0)
+    handle: str | None = None
+    chunks: tuple[str, ...] = ()
+
+
+class RunOptions(BaseModel):
+    """How a run behaves.
+
+    max_parallel: effects in flight at once; 1 makes the order of a run independent of timing.
+    max_steps: the run fails when it starts more nodes than this; None for no limit.
+    queues: task queue per class of effect; the run's own queue where none is named.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    max_parallel: int = Field(default=500, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    queues: dict[EffectClass, str] = {}
+
+
+class RunRequest(BaseModel):
+    """Input of `GraphRun`. `pins` are keyed by node id or `type:<node type>`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    graph: Document
+    inputs: dict[str, JsonValue] = {}
+    query: str | None = None
+    files: list[dict[str, JsonValue]] = []
+    conversation: dict[str, JsonValue] = {}
+    sysvars: dict[str, JsonValue] = {}
+    user: str = "user"
+    pins: dict[str, Pin] = {}
+    options: RunOptions = RunOptions()
+
+
+class RunError(BaseModel):
+    """Why a run failed; `node` is empty when no single node did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    message: str
+    type: str
+    node: str = ""
+    title: str = ""
+
+
+class RunResult(BaseModel):
+    """Output of `GraphRun`. `elapsed` in seconds; `conversation` holds the variables after the run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    status: RunStatus
+    outputs: dict[str, Any]
+    error: RunError | None = None
+    exceptions_count: int = 0
+    steps: int = 0
+    elapsed: float = 0.0
+    conversation: dict[str, Any] = {}

@@ -1,0 +1,147 @@
+"""The state of a run: plain serialisable data, everything a run needs to go on elsewhere.
+
+`RunState` is owned by `step`, which changes it in place so that one step touches only what the event changes; it
+survives a JSON round trip at any moment with the same future.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, JsonValue
+
+from .events import Event
+from .nodes.base import Form
+from .request import Pin, RunError, RunOptions, RunStatus
+from .values import ValueType
+
+Scope = dict[str, dict[str, Any]]
+Progress = Literal["running", "waiting", "retrying", "succeeded", "exception", "failed", "skipped"]
+
+
+class IterationRun(BaseModel):
+    """Where an iteration is. `results` holds finished items, `dropped` the indices left out of the output."""
+
+    kind: Literal["iteration"] = "iteration"
+    items: list[Any]
+    next: int = 0
+    active: int = 0
+    results: dict[int, Any] = {}
+    answers: dict[int, list[str]] = {}
+    dropped: list[int] = []
+    error: RunError | None = None
+
+
+class LoopRun(BaseModel):
+    """Where a loop is: the round that runs (from 0)."""
+
+    kind: Literal["loop"] = "loop"
+    round: int = 0
+
+
+class NodeRun(BaseModel):
+    """Where one node is inside one frame. `effects` counts those asked for, over all attempts."""
+
+    status: Progress = "running"
+    attempt: int = 1
+    started_at: int = 0
+    effects: int = 0
+    inputs: dict[str, Any] = {}
+    memo: JsonValue = None
+    form: Form | None = None
+    container: IterationRun | LoopRun | None = None
+
+
+class Frame(BaseModel):
+    """One pass over a graph or over the inside of a container.
+
+    scope: variables that belong to the frame; None shares the parent's (loops).
+    arrived: per node, how many incoming edges are decided and how many of them were taken.
+    open: nodes that are ready, running or waiting; the frame is finished when none is left.
+    """
+
+    id: str = ""
+    parent: str | None = None
+    container: str = ""
+    index: int = 0
+    scope: Scope | None = None
+    arrived: dict[str, tuple[int, int]] = {}
+    nodes: dict[str, NodeRun] = {}
+    open: int = 0
+    loop_end: bool = False
+    answers: list[str] = []
+
+
+class Place(BaseModel):
+    """A node in a frame."""
+
+    frame: str
+    node: str
+
+
+class Held(BaseModel):
+    """A follow-up effect that a pause keeps from starting."""
+
+    frame: str
+    node: str
+    activity: str
+    request: dict[str, Any]
+
+
+class StreamState(BaseModel):
+    """Which response nodes stream, in which order, and how far (see `stream`)."""
+
+    reached: dict[str, set[str]] = {}
+    queue: deque[str] = deque()
+    known: set[str] = set()
+    segment: int = 0
+    chunks: dict[str, list[str]] = {}
+
+
+class RunState(BaseModel):
+    """Everything about a run."""
+
+    run_id: str
+    graph_hash: str
+    started_at: int
+    options: RunOptions
+    pins: dict[str, Pin]
+    frames: dict[str, Frame]
+    types: dict[str, dict[str, ValueType]]
+    ready: deque[tuple[str, str]] = deque()
+    tasks: dict[str, Place] = {}
+    timers: dict[str, Place] = {}
+    held: list[Held] = []
+    waiting: dict[str, Place] = {}
+    stream: StreamState = Field(default_factory=StreamState)
+    events: list[Event] = []
+    seq: int = 0
+    status: RunStatus = "running"
+    pause: str | None = None
+    outputs: dict[str, Any] = {}
+    files: list[Any] = []
+    error: RunError | None = None
+    exceptions_count: int = 0
+    steps: int = 0
+    finished_at: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self.finished_at is not None
+
+    @property
+    def root(self) -> Frame:
+        """The frame of the whole graph."""
+        return self.frames[""]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from start to end; 0 while the run lasts."""
+        return 0.0 if self.finished_at is None else (self.finished_at - self.started_at) / 1000
+
+    @property
+    def conversation(self) -> dict[str, Any]:
+        """Conversation variables as they are now."""
+        return (self.root.scope or {}).get("conversation", {})

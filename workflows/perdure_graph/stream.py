@@ -1,0 +1,155 @@
+"""Answers as they are read: which response node streams, in which order, and what it prints.
+
+Each response node (answer, end) has a template of texts and variables. It may stream as soon as some path from the
+root to it has every *blocking* edge taken (edges out of branches, containers and response nodes, and out of
+assigners that write one of its variables). One response node streams at a time, in the order they become reachable;
+a variable that is not there yet holds back what follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import pool
+from .events import TextChunk
+from .graph import Graph, Node, OutEdge
+from .machine import Machine
+from .nodes.base import Missing
+from .state import Frame
+from .values import to_markdown
+
+_ALL = ""
+
+
+def begin(m: Machine) -> None:
+    """Find the response nodes that nothing blocks."""
+    for group in (_ALL, *m.graph.assigner_blocks):
+        m.state.stream.reached[group] = set()
+    _expand(m, m.graph.root)
+
+
+def edge_taken(m: Machine, frame: Frame, edge: OutEdge) -> None:
+    """Let a taken edge make more response nodes reachable."""
+    if not frame.id:
+        _expand(m, edge.target)
+
+
+def node_finished(m: Machine, frame: Frame) -> None:
+    """Print what a finished node made printable."""
+    if not frame.id:
+        _advance(m)
+
+
+def chunks(m: Machine, node: Node, pieces: Iterable[str]) -> None:
+    """Keep the pieces in which a node's text arrived, to print them as they came."""
+    m.state.stream.chunks[f"{node.id}.text"] = list(pieces)
+
+
+def respond(m: Machine, frame: Frame, node: Node, outputs: Mapping[str, Any]) -> None:
+    """Take the outputs of a response node into the outputs of the run."""
+    if node.type.name != "answer":
+        m.state.outputs.update(outputs)
+        return
+    text = str(outputs.get("answer", ""))
+    m.state.files.extend(outputs.get("files") or [])
+    if frame.id and text:
+        m.emit(TextChunk, node_id=node.id, text=text, frame=frame.id)
+    merge_answers(m, frame, [text])
+
+
+def merge_answers(m: Machine, frame: Frame, texts: list[str]) -> None:
+    """Append answers to a frame; those of the top frame are the answer of the run."""
+    if not texts:
+        return
+    if frame.id:
+        frame.answers.extend(texts)
+        return
+    m.state.outputs["answer"] = "".join([m.state.outputs.get("answer", ""), *texts])
+    m.state.outputs["files"] = list(m.state.files)
+
+
+def flush(m: Machine) -> None:
+    """Print at the end of the run what can be printed, waiting for nothing."""
+    stream = m.state.stream
+    _advance(m)
+    while stream.queue:
+        response = stream.queue[0]
+        for part in m.graph.segments[response][stream.segment :]:
+            if isinstance(part, str):
+                _print(m, response, part)
+            else:
+                _print_variable(m, part)
+        stream.queue.popleft()
+        stream.segment = 0
+
+
+def _expand(m: Machine, start: str) -> None:
+    found: list[str] = []
+    for group, seen in m.state.stream.reached.items():
+        blockers = m.graph.assigner_blocks.get(group, frozenset[str]())
+        stack = [start]
+        while stack:
+            node_id = stack.pop()
+            if node_id in seen:
+                continue
+            seen.add(node_id)
+            own = node_id if node_id in m.graph.assigner_blocks else _ALL
+            if node_id in m.graph.segments and group == own:
+                found.append(node_id)
+            if not blocks(m.graph, node_id) and node_id not in blockers:
+                stack.extend(edge.target for edge in m.graph.out[node_id])
+    stream = m.state.stream
+    for response in sorted(found):
+        if response not in stream.known:
+            stream.known.add(response)
+            stream.queue.append(response)
+
+
+def blocks(graph: Graph, node_id: str) -> bool:
+    """Whether streams wait for the edges out of this node."""
+    node = graph.nodes[node_id]
+    return node.is_branch or node.type.role in ("container", "response")
+
+
+def _advance(m: Machine) -> None:
+    stream = m.state.stream
+    while stream.queue:
+        response = stream.queue[0]
+        segments = m.graph.segments[response]
+        skipped = m.state.root.nodes.get(response)
+        while stream.segment < len(segments) and not (skipped and skipped.status == "skipped"):
+            part = segments[stream.segment]
+            if isinstance(part, str):
+                _print(m, response, part)
+            elif not _print_variable(m, part) and not _never_comes(m, part[0]):
+                return
+            stream.segment += 1
+        stream.queue.popleft()
+        stream.segment = 0
+
+
+def _print_variable(m: Machine, selector: tuple[str, ...]) -> bool:
+    pieces = m.state.stream.chunks.pop(".".join(selector), None)
+    if pieces is not None:
+        for piece in pieces:
+            _print(m, selector[0], piece, selector)
+        return True
+    value = pool.lookup(m.state, m.state.root, selector)
+    if isinstance(value, Missing):
+        return False
+    _print(m, selector[0], to_markdown(value), selector)
+    return True
+
+
+def _never_comes(m: Machine, node_id: str) -> bool:
+    """Whether the node that a variable belongs to has ended, was skipped or does not exist."""
+    if node_id not in m.graph.nodes:
+        return True
+    run = m.state.root.nodes.get(node_id)
+    return run is not None and run.status in ("succeeded", "exception", "failed", "skipped")
+
+
+def _print(m: Machine, node_id: str, text: str, selector: tuple[str, ...] = ()) -> None:
+    if text:
+        m.emit(TextChunk, node_id=node_id, text=text, selector=selector)

@@ -1,0 +1,55 @@
+"""How effects run as activities: timeouts, retries and heartbeat per class of effect.
+
+Failures of the user's making come back as non-retryable errors and are retried, if at all, by the core as the graph
+says. What Temporal retries is the rest: a worker that died, a machine that hangs.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypedDict
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from perdure_graph.effects import Effect
+
+# One payload may hold 2 MiB on the server; the rest is room for the envelope.
+MAX_PAYLOAD_BYTES = 2 * 1024 * 1024 - 16 * 1024
+
+_HEARTBEAT = timedelta(seconds=5)
+_LOCAL_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=3)
+_RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10), maximum_attempts=5
+)
+
+
+class LocalOptions(TypedDict):
+    """Keywords for `workflow.start_local_activity`."""
+
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+class ActivityOptions(TypedDict):
+    """Keywords for `workflow.start_activity`."""
+
+    start_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+    cancellation_type: workflow.ActivityCancellationType
+
+
+def local_options(effect: Effect) -> LocalOptions:
+    """Options of a local activity: short, no heartbeat."""
+    return LocalOptions(start_to_close_timeout=timedelta(seconds=effect.budget_s()), retry_policy=_LOCAL_RETRY)
+
+
+def activity_options(effect: Effect) -> ActivityOptions:
+    """Options of an activity: a dead worker is noticed by its missing heartbeat."""
+    return ActivityOptions(
+        start_to_close_timeout=timedelta(seconds=effect.budget_s()),
+        heartbeat_timeout=_HEARTBEAT,
+        retry_policy=_RETRY,
+        cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+    )
