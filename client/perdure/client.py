@@ -190,14 +190,14 @@ def _request(**fields: Any) -> RunRequest:
 
 
 def _digest(request: RunRequest) -> str:
-    text = request.model_dump_json()
+    text = request.model_dump_json().encode()
     if len(text) > MAX_REQUEST_BYTES:
         raise InvalidInputs(
             f"graph and inputs together have {len(text):,} bytes; the limit is {MAX_REQUEST_BYTES:,}. "
             "Pass large values as files.",
             field="inputs",
         )
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text).hexdigest()
 
 
 def _explain_start(error: RPCError) -> PlatformError:

@@ -27,7 +27,8 @@ class FakeContext:
         self.node_id = node_id
         self.memo = memo
         self.pool = pool or {}
-        self.frame = Frame(scope=self.pool)
+        self.frame = Frame()
+        self.frame.scope = self.pool
         self.state = RunState(
             run_id="run",
             graph_hash="",

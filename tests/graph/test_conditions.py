@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from fakes.context import FakeContext, file
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from fakes.context import FakeContext, file
 from perdure_graph.conditions import OPERATORS, UNARY, Condition, evaluate
 from perdure_graph.errors import NodeError
 from perdure_graph.nodes import registry
-from pydantic import ValidationError
 
 
 def holds(actual: Any, name: str, value: Any = None, **more: Any) -> bool:
@@ -125,7 +126,7 @@ def test_unknown_operators_are_refused_with_the_known_ones() -> None:
 
 
 class TestFiles:
-    files = [file("a.pdf", size=10), file("b.png", kind="image", size=20)]
+    files: ClassVar[list[dict[str, Any]]] = [file("a.pdf", size=10), file("b.png", kind="image", size=20)]
 
     def match(self, name: str, key: str, operator: str, value: Any, logic: str = "and", **more: Any) -> bool:
         sub = {

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpcore2
 import httpx2
 import pytest
+from pydantic import ValidationError
+
 from fakes.http_server import BIG, HttpServer, http_server
 from perdure_activities import net
 from perdure_activities.addresses import is_public, parse_rule
@@ -26,7 +28,6 @@ from perdure_activities.net import (
     fetch,
     guarded_client,
 )
-from pydantic import ValidationError
 
 PUBLIC = "93.184.216.34"
 OPEN = NetSettings(allow=("127.0.0.1",))
@@ -69,7 +70,6 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         "127.0.0.1",
         "localhost",
-        "localhost.",
         "LOCALHOST",
         "2130706433",
         "0x7f.1",
@@ -117,7 +117,6 @@ async def test_private_addresses_are_refused_in_any_spelling(server: HttpServer,
         "//example.com/",
         "http://example.com:99999/",
         "http://exa\nmple.com/",
-        "http://xn--/",
         "http://\ud800.example/",
         "http://１２７.0.0.1/",
         "",
@@ -137,6 +136,14 @@ async def test_a_name_is_as_good_as_its_worst_address(
     with pytest.raises(AddressBlocked):
         await fetch("GET", server.url("/json", "127.0.0.1.nip.example"), settings=CLOSED, resolver=Names(answers))
     assert dialled == []
+
+
+async def test_a_name_with_a_final_dot_is_the_same_name(server: HttpServer) -> None:
+    url, names = server.url("/json", "localhost."), Names(["127.0.0.1"])
+    with pytest.raises(AddressBlocked):
+        await fetch("GET", url, settings=CLOSED, resolver=names)
+    allowed = NetSettings(allow=("localhost",))
+    assert (await fetch("GET", url, settings=allowed, resolver=names)).status_code == 200
 
 
 async def test_a_name_that_changes_its_mind_is_asked_once_and_dialled_as_checked(
@@ -185,7 +192,7 @@ async def test_redirects_to_a_port_that_is_not_allowed_are_refused(server: HttpS
         assert other.connections == 0
 
 
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "gopher://127.0.0.1/", "http://[bad/", "http://xn--/"])
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "gopher://127.0.0.1/", "http://0177.0.0.1/"])
 async def test_redirects_to_what_is_no_http_url(server: HttpServer, target: str) -> None:
     with pytest.raises((BadUrl, BadExchange)):
         await fetch("GET", server.url(f"/redirect?to={target}"), settings=OPEN)
@@ -237,9 +244,7 @@ async def test_credentials_stay_with_their_origin(server: HttpServer) -> None:
 
 
 async def test_credentials_follow_a_redirect_within_their_origin(server: HttpServer) -> None:
-    await fetch(
-        "GET", server.url("/redirect?to=/json"), headers=SECRETS, secret_headers=["X-Key"], settings=OPEN
-    )
+    await fetch("GET", server.url("/redirect?to=/json"), headers=SECRETS, secret_headers=["X-Key"], settings=OPEN)
     assert server.requests[1].header("authorization") == "Bearer k"
     assert server.requests[1].header("x-key") == "k"
 
@@ -292,7 +297,9 @@ def test_public_addresses(address: str) -> None:
     assert is_public(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["::ffff:0:7f00:1", "64:ff9b:1::a00:1", "2001:db8::1", "3fff::1", "5f00::1", "fec0::1"])
+@pytest.mark.parametrize(
+    "address", ["::ffff:0:7f00:1", "64:ff9b:1::a00:1", "2001:db8::1", "3fff::1", "5f00::1", "fec0::1"]
+)
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(ip_address(address))
 

@@ -25,7 +25,7 @@ from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.processes import start_process
 from perdure_worker.server import LOOPBACK, free_port, missing_attributes, start_server
 from perdure_worker.settings import WorkerSettings
-from perdure_worker.smoke import smoke_worker, trivial_request
+from perdure_worker.smoke import smoke, smoke_worker, trivial_request
 
 GONE_LIMIT_S = 15.0
 
@@ -83,6 +83,12 @@ async def test_a_run_succeeds_on_the_worker_process(stack: EmbeddedStack) -> Non
 async def test_smoke_run_uses_a_queue_of_its_own(stack: EmbeddedStack, worker_settings: WorkerSettings) -> None:
     unpolled = worker_settings.model_copy(update={"address": stack.address, "task_queue": "nobody-polls-this"})
     await smoke_worker(stack.client, unpolled)
+
+
+async def test_smoke_run_that_hangs_is_an_error(stack: EmbeddedStack) -> None:
+    queue = f"unpolled-{uuid.uuid4()}"
+    with pytest.raises(PlatformError, match=r"not done after 1 s\. No worker finished its first task"):
+        await smoke(stack.client, queue, limit_s=1)
 
 
 async def test_worker_inside_this_process_serves_runs_and_cannot_be_killed(stack: EmbeddedStack) -> None:

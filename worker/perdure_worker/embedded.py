@@ -6,7 +6,7 @@ handle = await stack.client.start_workflow(...)
 
 from __future__ import annotations
 
-import sys
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,6 +15,7 @@ from temporalio.client import Client
 
 from perdure_graph.errors import PlatformError
 
+from .pools import close_pools
 from .processes import WorkerHandle, start_here, start_process
 from .runtime import connect
 from .server import Server, start_server
@@ -141,7 +142,7 @@ async def embedded(
 
         stack = EmbeddedStack(client, chosen, server, start_worker)
         if not worker_process:
-            cleanup.callback(_close_pools)
+            cleanup.push_async_callback(close_pools)
         cleanup.push_async_callback(stack.stop_workers)
         for _ in range(workers):
             await stack.add_worker()
@@ -149,14 +150,5 @@ async def embedded(
 
 
 async def _own_server(settings: WorkerSettings, *, db: Path | None, ui: bool, progress: Progress) -> Server:
-    import asyncio
-
     cli = await asyncio.to_thread(ensure, progress, settings)
     return await start_server(cli, ui=ui, ui_port=settings.ui_port, db=db, namespace=settings.namespace)
-
-
-def _close_pools() -> None:
-    # Only if an activity ever used them: importing the sandbox here would cost every stack its start-up.
-    sandbox = sys.modules.get("perdure_activities.sandbox")
-    if sandbox is not None:
-        sandbox.close_pools()

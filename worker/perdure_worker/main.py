@@ -43,7 +43,7 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     Raises:
         PlatformError: no server, a broken plug-in, or the smoke run failed.
     """
-    from . import runtime, smoke
+    from . import pools, runtime, smoke
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -59,14 +59,10 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     await asyncio.wait({polling.task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     log.info("worker draining", limit_s=settings.graceful_shutdown_s)
-    await polling.stop()
-
-
-def close_pools() -> None:
-    """Stop the child processes in which activities run user code."""
-    from perdure_activities.sandbox import close_pools as close
-
-    close()
+    try:
+        await polling.stop()
+    finally:
+        await pools.close_pools()
 
 
 def run(settings: WorkerSettings, ready: Ready = say_nothing) -> int:
@@ -83,8 +79,6 @@ def run(settings: WorkerSettings, ready: Ready = say_nothing) -> int:
         log.exception("worker failed")
         ready({"ready": False, "error": f"{type(error).__name__}: {error}"})
         code = EXIT_FATAL
-    with suppress(Exception):
-        close_pools()
     return code
 
 

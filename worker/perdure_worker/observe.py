@@ -37,7 +37,11 @@ def configure_logging(level: Level, style: Format) -> None:
     last: Processor = (
         structlog.processors.JSONRenderer()
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # The pretty formatter prints local variables, and with them what users passed.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

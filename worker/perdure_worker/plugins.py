@@ -23,6 +23,12 @@ PASSED_THROUGH = (
     "typing_inspection",
     "yaml",
     "json_repair",
+    "jsonschema",
+    "jsonschema_specifications",
+    "referencing",
+    "rpds",
+    "attr",
+    "attrs",
     "structlog",
 )
 

@@ -17,6 +17,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from perdure_graph.errors import PlatformError
 
 from . import plugins
+from .limits import ReplyLimit
 from .observe import LogContext
 from .settings import WorkerSettings
 
@@ -74,7 +75,7 @@ def make_worker(
         workflow_runner=SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules)
         ),
-        interceptors=[LogContext()],
+        interceptors=[LogContext(), ReplyLimit()],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_activities=slots,
         max_concurrent_local_activities=slots,

@@ -83,9 +83,7 @@ def _walk(value: Any, path: str, key: str) -> Iterator[tuple[str, tuple[str, ...
                 return
             is_variable = any(mapping.get(mark) == "variable" for mark in _VARIABLE_MARKS)
             for name, item in mapping.items():
-                yield from _walk(
-                    item, f"{path}.{name}", "selector" if is_variable and name == "value" else name
-                )
+                yield from _walk(item, f"{path}.{name}", "selector" if is_variable and name == "value" else name)
         case _:
             return
 
@@ -95,9 +93,7 @@ def is_selector(items: Sequence[Any]) -> bool:
     return len(items) >= 2 and all(isinstance(item, str) for item in items)
 
 
-def _problem(
-    graph: Graph, selector: tuple[str, ...], declared: dict[str, frozenset[str] | None]
-) -> str | None:
+def _problem(graph: Graph, selector: tuple[str, ...], declared: dict[str, frozenset[str] | None]) -> str | None:
     head, name = selector[0], selector[1]
     written = ".".join(selector)
     match head:

@@ -44,9 +44,7 @@ class Draft:
         """Add a finding about the part at `path` of the document."""
         place = ".".join(str(part) for part in path)
         line = self.reading.line_of(path)
-        self.findings.append(
-            Finding(level=level, message=message, field=place, line=line, next_step=next_step)
-        )
+        self.findings.append(Finding(level=level, message=message, field=place, line=line, next_step=next_step))
 
     def note_node(
         self,

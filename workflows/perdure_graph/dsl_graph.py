@@ -29,9 +29,7 @@ def read_graph(draft: Draft) -> None:
 
 def _read_node(draft: Draft, index: int, raw: Any) -> None:
     if not isinstance(raw, dict):
-        draft.note(
-            "refused", f"a node is {kind_of(raw)}: a mapping is needed.", (*draft.base, "nodes", index)
-        )
+        draft.note("refused", f"a node is {kind_of(raw)}: a mapping is needed.", (*draft.base, "nodes", index))
         return
     node = cast("Mapping", raw)
     node_id: Any = node.get("id")
@@ -107,9 +105,7 @@ def _nest(draft: Draft, raw_nodes: list[Any]) -> None:
         claims[node_id] = [
             (place, container)
             for place, container in named
-            if isinstance(container, str)
-            and container not in ("", node_id)
-            and _exists(draft, spec, place, container)
+            if isinstance(container, str) and container not in ("", node_id) and _exists(draft, spec, place, container)
         ]
     for node_id, named in claims.items():
         parent = _innermost(named, claims)

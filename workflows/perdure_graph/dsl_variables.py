@@ -67,9 +67,7 @@ def _read(draft: Draft, scope: Scope, item: Any, path: tuple[Part, ...]) -> Vari
     kind = _DECLARABLE.get(declared) if isinstance(declared, str) else None
     if kind is None or (kind is ValueType.SECRET and scope != "environment"):
         allowed = ", ".join(t for t in _DECLARABLE if t != "secret" or scope == "environment")
-        what = (
-            f"{about} has no type." if declared is None else f"{about} cannot be of type {short(declared)}."
-        )
+        what = f"{about} has no type." if declared is None else f"{about} cannot be of type {short(declared)}."
         draft.note("refused", what, (*path, "value_type"), f"Use one of: {allowed}.")
         return None
     if value is None:

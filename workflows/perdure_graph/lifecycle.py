@@ -140,7 +140,8 @@ def release(m: Machine) -> None:
 
 def _wait(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: WaitForm) -> None:
     key = key_of(frame, node)
-    run.form, run.status = outcome.form, "waiting"
+    # The memo is what the person saw: variables may change while the form waits.
+    run.form, run.status, run.memo = outcome.form, "waiting", outcome.form.content
     m.state.waiting[key] = Place(frame=frame.id, node=node.id)
     expires: int | None = None
     if outcome.form.timeout_s is not None:

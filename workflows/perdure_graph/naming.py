@@ -12,11 +12,8 @@ PAUSE: Final = "pause"
 RESUME: Final = "resume"
 STOP: Final = "stop"
 SUBMIT: Final = "submit"
-SET_VARIABLES: Final = "set_variables"
-RETRY: Final = "retry"
 
-UPDATES: Final = (PAUSE, RESUME, STOP, SUBMIT, SET_VARIABLES, RETRY)
-SIGNALS: Final = (PAUSE, RESUME, STOP, SUBMIT)
+COMMANDS: Final = (PAUSE, RESUME, STOP, SUBMIT)
 
 STATUS: Final = "status"
 EVENTS: Final = "events"

@@ -14,6 +14,9 @@ from .state import IterationRun, LoopRun, NodeRun, RunState
 from .step import reasons
 
 PAGE_EVENTS = 500
+# A query answer may hold 2 MiB; a page keeps well below, and so does every single event.
+PAGE_BYTES = 1_000_000
+EVENT_BYTES = 500_000
 
 
 class NodeView(BaseModel):
@@ -124,8 +127,23 @@ def events_after(state: RunState, after: int) -> EventPage:
     """Give one page of events whose number is greater than `after`."""
     first = state.seq - len(state.events)
     start = max(0, after - first)
-    page = state.events[start : start + PAGE_EVENTS]
+    page: list[Event] = []
+    total = 0
+    for event in state.events[start : start + PAGE_EVENTS]:
+        size = len(event.model_dump_json())
+        shown = event if size <= EVENT_BYTES else _without_values(event, size)
+        total += min(size, EVENT_BYTES)
+        if page and total > PAGE_BYTES:
+            break
+        page.append(shown)
     return EventPage(events=page, ended=state.ended and start + len(page) >= len(state.events))
+
+
+def _without_values(event: Event, size: int) -> Event:
+    """Leave out the values of an event that is too large to show; they stay readable as variables."""
+    note = {"truncated": f"{size:,} bytes"}
+    values = {"inputs", "outputs", "process_data", "value", "text"} & set(type(event).model_fields)
+    return event.model_copy(update={name: note["truncated"] if name == "text" else note for name in values})
 
 
 def result(state: RunState) -> RunResult:

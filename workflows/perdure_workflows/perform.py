@@ -49,7 +49,7 @@ class Performer:
 
     def _call(self, call: Call) -> None:
         effect = call.effect
-        size = len(effect.model_dump_json())
+        size = len(effect.model_dump_json().encode())
         if size > MAX_PAYLOAD_BYTES:
             # Sent anyway, the server would fail the whole run without naming the node.
             message = (

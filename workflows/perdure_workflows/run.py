@@ -198,7 +198,7 @@ class GraphRun:
 
 def _conclude(outcome: RunResult) -> RunResult:
     """Return the result, or fail the workflow with it; a result too large to return fails by name."""
-    size = len(outcome.model_dump_json())
+    size = len(outcome.model_dump_json().encode())
     if size > MAX_PAYLOAD_BYTES:
         largest = max(outcome.outputs, key=lambda name: len(json.dumps(outcome.outputs[name])), default="")
         raise ApplicationError(

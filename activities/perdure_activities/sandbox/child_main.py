@@ -25,9 +25,9 @@ def set_limits(limits: dict[str, int]) -> None:
         if kind is None:
             continue
         hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
         try:
-            resource.setrlimit(kind, (value, value))
+            resource.setrlimit(kind, (allowed, allowed))
         except (ValueError, OSError):
             # Some systems (macOS) refuse some limits; the others still hold.
             continue
@@ -92,7 +92,7 @@ def serve(handler: str, config: dict[str, Any]) -> None:
         # Default action of SIGALRM: the end. It bounds a child whose parent vanished.
         signal.setitimer(signal.ITIMER_REAL, request["timeout_s"] + 5.0)
         reply = handle(request)
-        write_frame(target, json.dumps(reply).encode())
+        write_frame(target, json.dumps(reply, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         signal.setitimer(signal.ITIMER_REAL, 0)
         if reply.get("exit"):
             os._exit(0)

@@ -43,7 +43,8 @@ async def _run(request: dict[str, Any]) -> dict[str, Any]:
         except JSOOMException:
             return {"error": "memory", "message": ""}
         except (JSEvalException, JSPromiseError) as error:
-            return {"error": "raised", "message": str(error).strip()}
+            message = str(error).strip()
+            return {"error": "memory" if "buffer allocation failed" in message else "raised", "message": message}
         if not isinstance(text, str):
             return {"error": "raised", "message": "`main` returned no JSON"}
         if len(text.encode("utf-8", "surrogatepass")) > request["max_output_bytes"]:

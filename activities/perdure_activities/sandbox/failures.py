@@ -62,3 +62,12 @@ def too_large(limit: int) -> SandboxFailure:
         "CodeOutputError",
         f"the result of `main` is larger than {limit} bytes; return less, or store it as a file",
     )
+
+
+def not_json(reason: str) -> SandboxFailure:
+    """Say that a result holds something JSON has no form for."""
+    return SandboxFailure(
+        "CodeExecutionError",
+        f"`main` returned a value that is not JSON ({reason}); "
+        "return a dict of strings, finite numbers, booleans, None, lists and dicts",
+    )

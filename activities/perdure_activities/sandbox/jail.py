@@ -16,6 +16,7 @@ from . import seccomp
 _SYSTEM_DIRS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _SYSTEM_FILES = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_TMP = "/tmp"  # noqa: S108 - inside the jail
 _TMP_BYTES = 64 * 1024 * 1024
 _PROBE_S = 20.0
 _usable: bool | None = None
@@ -25,10 +26,12 @@ MISSING = "install bubblewrap (Debian: `apt install bubblewrap`) and allow user 
 
 @dataclass(frozen=True)
 class Command:
-    """A program, and the paths it must be able to read when it is jailed."""
+    """A program, the paths it must be able to read when it is jailed, and folders of its `base` to leave out."""
 
     argv: tuple[str, ...]
     reads: tuple[str, ...] = ()
+    base: tuple[str, ...] = ()
+    hides: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -39,13 +42,14 @@ def interpreter() -> str:
 
 
 @functools.cache
-def standard_library() -> str:
-    """Give the folder of the standard library of the base interpreter."""
-    return str(Path(os.__file__).resolve().parent)
+def _installed_packages() -> tuple[str, ...]:
+    folder = Path(os.__file__).resolve().parent
+    places = (folder / "site-packages", folder / "dist-packages", Path("/usr/lib/python3/dist-packages"))
+    return tuple(str(place) for place in places if place.is_dir())
 
 
 @functools.cache
-def _python_reads() -> tuple[str, ...]:
+def _python_base() -> tuple[str, ...]:
     prefix = Path(sys.base_prefix).resolve()
     if prefix == Path("/usr"):
         return (interpreter(),)
@@ -55,7 +59,7 @@ def _python_reads() -> tuple[str, ...]:
 
 def python(*arguments: str, reads: tuple[str, ...] = ()) -> Command:
     """Run the base interpreter, isolated from environment, user site and site-packages."""
-    return Command((interpreter(), "-I", "-S", *arguments), (*_python_reads(), *reads))
+    return Command((interpreter(), "-I", "-S", *arguments), reads, _python_base(), _installed_packages())
 
 
 def jailed(command: Command, seccomp_fd: int | None = None) -> list[str]:
@@ -73,11 +77,19 @@ def jailed(command: Command, seccomp_fd: int | None = None) -> list[str]:
             argv += ["--ro-bind", folder, folder]
     for name in _SYSTEM_FILES:
         argv += ["--ro-bind-try", name, name]
-    for name in command.reads:
-        argv += ["--ro-bind", name, name]
     for name in _DEVICES:
         argv += ["--dev-bind-try", name, name]
-    argv += ["--size", str(_TMP_BYTES), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108 - in the jail
+    # Later mounts cover earlier ones: what the command reads may lie below any of these.
+    argv += ["--size", str(_TMP_BYTES), "--tmpfs", _TMP]
+    for name in command.base:
+        argv += ["--ro-bind", name, name]
+    for name in command.hides:
+        argv += ["--tmpfs", name]
+    for name in command.reads:
+        argv += ["--ro-bind", name, name]
+    for name in command.hides:
+        argv += ["--remount-ro", name]
+    argv += ["--remount-ro", "/", "--chdir", _TMP]
     if seccomp_fd is not None:
         argv += ["--seccomp", str(seccomp_fd)]
     return [*argv, "--", *command.argv]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import struct
-from dataclasses import dataclass
 
 _ALLOW = 0x7FFF0000
 _KILL = 0x80000000
@@ -27,37 +26,43 @@ _AF_UNIX = 1
 _X32_BIT = 0x40000000
 
 
-@dataclass(frozen=True)
-class _Machine:
-    audit_arch: int
-    clone: int
-    clone3: int
-    socket: int
-    refused: tuple[int, ...]
-
-
-# Refused, in this order where the machine has them: fork, vfork, ptrace, mount, umount2, pivot_root, chroot,
-# unshare, setns, bpf, add_key, request_key, keyctl, userfaultfd, perf_event_open, process_vm_readv, _writev,
-# kexec_load, kexec_file_load, init_module, finit_module, delete_module, open_by_handle_at, then io_uring_*,
-# the new mount calls and mount_setattr.
-_NEW_CALLS = (425, 426, 427, 428, 429, 430, 431, 432, 433, 442)
-_MACHINES = {
-    "x86_64": _Machine(
-        0xC000003E,
-        56,
-        435,
-        41,
-        (57, 58, 101, 165, 166, 155, 161, 272, 308, 321, 248, 249, 250, 323, 298)
-        + (310, 311, 246, 320, 175, 313, 176, 304, *_NEW_CALLS),
-    ),
-    "aarch64": _Machine(
-        0xC00000B7,
-        220,
-        435,
-        198,
-        (117, 40, 39, 41, 51, 97, 268, 280, 217, 218, 219, 282, 241)
-        + (270, 271, 104, 294, 105, 273, 106, 265, *_NEW_CALLS),
-    ),
+_CLONE3 = 435
+# machine: (name of the instruction set for the kernel, column of the table, clone, socket)
+_MACHINES = {"x86_64": (0xC000003E, 0, 56, 41), "aarch64": (0xC00000B7, 1, 220, 198)}
+_REFUSED: dict[str, tuple[int, int | None]] = {
+    "fork": (57, None),
+    "vfork": (58, None),
+    "ptrace": (101, 117),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "init_module": (175, 105),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "unshare": (272, 97),
+    "perf_event_open": (298, 241),
+    "open_by_handle_at": (304, 265),
+    "setns": (308, 268),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "finit_module": (313, 273),
+    "kexec_file_load": (320, 294),
+    "bpf": (321, 280),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
 }
 
 
@@ -74,26 +79,29 @@ def build(machine: str | None = None) -> bytes | None:
     known = _MACHINES.get(machine or platform.machine())
     if known is None:
         return None
+    architecture, column, clone, socket = known
     program = [
         _op(_LOAD, _OFFSET_ARCH),
-        _op(_JUMP_EQUAL, known.audit_arch, jump_true=1),
+        _op(_JUMP_EQUAL, architecture, jump_true=1),
         _op(_RETURN, _KILL),
         _op(_LOAD, _OFFSET_NUMBER),
         _op(_JUMP_GREATER_EQUAL, _X32_BIT, jump_false=1),
         _refuse(_EPERM),
-        _op(_JUMP_EQUAL, known.clone3, jump_false=1),
+        _op(_JUMP_EQUAL, _CLONE3, jump_false=1),
         # "Not there" makes the C library fall back to clone, whose flags a filter can read.
         _refuse(_ENOSYS),
     ]
-    for number in known.refused:
-        program += [_op(_JUMP_EQUAL, number, jump_false=1), _refuse(_EPERM)]
+    for numbers in _REFUSED.values():
+        number = numbers[column]
+        if number is not None:
+            program += [_op(_JUMP_EQUAL, number, jump_false=1), _refuse(_EPERM)]
     program += [
-        _op(_JUMP_EQUAL, known.clone, jump_false=3),
+        _op(_JUMP_EQUAL, clone, jump_false=3),
         _op(_LOAD, _OFFSET_FIRST_ARGUMENT),
         _op(_JUMP_SET, _CLONE_THREAD, jump_true=1),
         _refuse(_EPERM),
         _op(_LOAD, _OFFSET_NUMBER),
-        _op(_JUMP_EQUAL, known.socket, jump_false=3),
+        _op(_JUMP_EQUAL, socket, jump_false=3),
         _op(_LOAD, _OFFSET_FIRST_ARGUMENT),
         _op(_JUMP_EQUAL, _AF_UNIX, jump_true=1),
         _refuse(_EACCES),

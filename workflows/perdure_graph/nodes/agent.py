@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from perdure_graph.values import ValueType
-
+from ..values import ValueType
 from .base import NodeData, NodeType
 from .llm import NEEDS_MODEL, MemoryConfig
 

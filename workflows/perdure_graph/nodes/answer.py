@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-from perdure_graph.templates import references, split
-from perdure_graph.values import ValueType, is_file
-
+from ..templates import references, split
+from ..values import ValueType, is_file
 from .base import Context, Done, NodeData, NodeType, Outcome
 
 

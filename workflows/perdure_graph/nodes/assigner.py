@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from perdure_graph.assignment import (
+from ..assignment import (
     WITHOUT_VALUE,
     InputType,
     Operation,
@@ -15,9 +15,8 @@ from perdure_graph.assignment import (
     check_operation,
     read_constant,
 )
-from perdure_graph.errors import NodeError
-from perdure_graph.values import ValueType, zero
-
+from ..errors import NodeError
+from ..values import ValueType, zero
 from .base import MISSING, Context, Done, Missing, NodeData, NodeType, Outcome, Write
 
 Working = dict[tuple[str, str], Any]

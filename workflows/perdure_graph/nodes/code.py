@@ -7,10 +7,9 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from perdure_graph.effects import CodeResult, RunCode
-from perdure_graph.errors import NodeError
-from perdure_graph.values import ValueType
-
+from ..effects import CodeResult, RunCode
+from ..errors import NodeError
+from ..values import ValueType
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
 from .template_transform import NamedSelector
 

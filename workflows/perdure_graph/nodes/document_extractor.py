@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from perdure_graph.values import ValueType
-
+from ..values import ValueType
 from .base import NodeData, NodeType
 
 

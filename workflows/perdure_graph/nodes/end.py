@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from perdure_graph.values import ValueType, parse_type
-
+from ..values import ValueType, parse_type
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome
 
 

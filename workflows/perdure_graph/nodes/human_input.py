@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from perdure_graph.errors import CommandRefused
-from perdure_graph.values import ValueType, to_text
-
+from ..errors import CommandRefused
+from ..values import ValueType, to_text
 from .base import (
     Context,
     Done,

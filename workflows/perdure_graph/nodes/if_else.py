@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from perdure_graph.conditions import Condition, Logic, evaluate
-from perdure_graph.values import ValueType
-
+from ..conditions import Condition, Logic, evaluate
+from ..values import ValueType
 from .base import Context, Done, NodeData, NodeType, Outcome
 
 ELSE = "false"

@@ -50,7 +50,7 @@ def check_start(data: NodeData, nodes: Mapping[str, Any], version: str) -> None:
     if not start or start not in nodes:
         raise NodeError(f"start_node_id {start!r} names no node; open the container in the editor and export again")
     hidden = nodes[start].type.hidden
-    if not hidden and not version.startswith("0.1."):
+    if not hidden and version.split(".")[:2] != ["0", "1"]:
         raise NodeError(
             f"start_node_id {start!r} must name the hidden start node of the container (only DSL 0.1.x may name "
             "an inner node)",

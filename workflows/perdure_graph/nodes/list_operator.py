@@ -8,9 +8,8 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from perdure_graph.errors import NodeError
-from perdure_graph.values import ValueType, file_attribute
-
+from ..errors import NodeError
+from ..values import ValueType, file_attribute
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome
 
 Test = Callable[[Any, Any], bool]

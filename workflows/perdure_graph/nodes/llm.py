@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from perdure_graph.values import ValueType
-
+from ..values import ValueType
 from .base import NodeData, NodeType
 from .template_transform import NamedSelector
 

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from perdure_graph.values import ValueType
-
+from ..values import ValueType
 from .base import Context, Done, NodeData, NodeType, Outcome
 
 VariableKind = Literal[

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from perdure_graph.effects import Rendered, RenderTemplate
-from perdure_graph.errors import NodeError
-from perdure_graph.values import ValueType
-
+from ..effects import Rendered, RenderTemplate
+from ..errors import NodeError
+from ..values import ValueType
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
 
 MAX_CHARS = 400_000

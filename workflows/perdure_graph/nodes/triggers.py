@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
-from perdure_graph.values import ValueType, parse_type
-
+from ..values import ValueType, parse_type
 from .base import Context, Done, NodeData, NodeType, Outcome
 
 RAW = "_webhook_raw"

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from perdure_graph.values import ValueType, parse_type
-
+from ..values import ValueType, parse_type
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome
 
 

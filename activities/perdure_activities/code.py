@@ -1,0 +1,57 @@
+"""The activity behind code nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from perdure_graph.effects import CodeResult, RunCode
+
+from .sandbox import ChildCrashed, SandboxFailure, execute
+
+_HEARTBEAT_S = 1.0
+
+
+@activity.defn(name="run_code")
+async def run_code(request: RunCode) -> CodeResult:
+    """Run a snippet's `main` in a sandbox, heartbeating meanwhile.
+
+    Raises:
+        ApplicationError: `CodeExecutionError`, `CodeTimeoutError`, `CodeMemoryError`, `CodeOutputError` or
+            `CodeSandboxError`, none of them retryable; `CodeSandboxCrashed`, which is.
+    """
+    async with _heartbeats():
+        return await execute_code(request)
+
+
+async def execute_code(request: RunCode) -> CodeResult:
+    """Do what `run_code` does, outside of an activity too."""
+    try:
+        return await execute(request)
+    except SandboxFailure as failure:
+        raise ApplicationError(failure.message, type=failure.error_type, non_retryable=True) from None
+    except ChildCrashed as crash:
+        raise ApplicationError(str(crash), type="CodeSandboxCrashed") from None
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncGenerator[None]:
+    if not activity.in_activity():
+        yield
+        return
+    # Heartbeats make a lost worker and a cancelled run known within seconds.
+    beat = asyncio.create_task(_beat())
+    try:
+        yield
+    finally:
+        beat.cancel()
+
+
+async def _beat() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(_HEARTBEAT_S)

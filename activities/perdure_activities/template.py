@@ -1,0 +1,26 @@
+"""The activity behind template nodes."""
+
+from __future__ import annotations
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from perdure_graph.effects import Rendered, RenderTemplate
+
+from .sandbox import ChildCrashed, SandboxFailure, render_text
+
+
+@activity.defn(name="render_template")
+async def render_template(request: RenderTemplate) -> Rendered:
+    """Render a Jinja2 template in a killable child process.
+
+    Raises:
+        ApplicationError: `TemplateError` or `TemplateTimeoutError`, not retryable; `TemplateSandboxCrashed`, which
+            is.
+    """
+    try:
+        return Rendered(text=await render_text(request))
+    except SandboxFailure as failure:
+        raise ApplicationError(failure.message, type=failure.error_type, non_retryable=True) from None
+    except ChildCrashed as crash:
+        raise ApplicationError(str(crash), type="TemplateSandboxCrashed") from None

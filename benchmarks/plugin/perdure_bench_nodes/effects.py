@@ -1,0 +1,21 @@
+"""The contract between the node and its activity."""
+
+from __future__ import annotations
+
+from perdure_graph.effects import Effect, Reply
+
+
+class BenchReply(Reply):
+    """The text that was sent."""
+
+    text: str
+
+
+class BenchNoop(Effect):
+    """Send a text to a worker and back."""
+
+    activity = "bench_noop"
+    effect_class = "io"
+    reply = BenchReply
+
+    text: str = ""

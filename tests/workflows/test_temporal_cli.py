@@ -1,0 +1,82 @@
+"""The official `temporal` CLI starts, signals and queries a run with plain JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.graphs import document, end, node, start
+
+from perdure_worker.embedded import EmbeddedStack
+from perdure_worker.settings import WorkerSettings
+from perdure_worker.temporal_cli import ensure, silent
+
+
+@pytest.fixture(scope="session")
+def binary(worker_settings: WorkerSettings) -> Path:
+    return ensure(silent, worker_settings)
+
+
+async def temporal(binary: Path, stack: EmbeddedStack, *words: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        str(binary), *words, "--address", stack.address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, (words, out, err)
+    return out.decode()
+
+
+async def status(binary: Path, stack: EmbeddedStack, run: str) -> dict[str, Any]:
+    out = await temporal(binary, stack, "workflow", "query", "-w", run, "--type", "status", "-o", "json")
+    return json.loads(out)["queryResult"][0]
+
+
+async def until(binary: Path, stack: EmbeddedStack, run: str, wanted: str) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        while (view := await status(binary, stack, run))["status"] != wanted:
+            await asyncio.sleep(0.1)
+        return view
+
+
+def request() -> str:
+    actions = [{"id": "go", "title": "Go"}]
+    ask = node("ask", "human-input", form_content="go?", inputs=[], user_actions=actions, timeout=1, timeout_unit="day")
+    flow = document([start(x="number"), ask, end(x=["start", "x"])], [("start", "ask"), ("ask", "go", "end")])
+    return json.dumps({"graph": flow.model_dump(mode="json"), "inputs": {"x": 3}})
+
+
+async def started(binary: Path, stack: EmbeddedStack) -> str:
+    run = f"cli-{uuid.uuid4()}"
+    words = ["workflow", "start", "--type", "GraphRun", "-w", run, "--task-queue", stack.task_queue, "-i", request()]
+    await temporal(binary, stack, *words)
+    return run
+
+
+async def test_start_pause_resume_submit_and_show(binary: Path, stack: EmbeddedStack) -> None:
+    run = await started(binary, stack)
+    view = await until(binary, stack, run, "paused")
+    assert [form["key"] for form in view["forms"]] == ["ask"]
+    await temporal(binary, stack, "workflow", "signal", "-w", run, "--name", "pause", "-i", '{"reason": "lunch"}')
+    async with asyncio.timeout(20):
+        while not any(r.get("message") == "lunch" for r in (await status(binary, stack, run))["reasons"]):
+            await asyncio.sleep(0.1)
+    await temporal(binary, stack, "workflow", "signal", "-w", run, "--name", "resume")
+    answer = '{"form": "ask", "action": "go"}'
+    await temporal(binary, stack, "workflow", "signal", "-w", run, "--name", "submit", "-i", answer)
+    assert (await until(binary, stack, run, "succeeded"))["outputs"] == {"x": 3}
+    shown = await temporal(binary, stack, "workflow", "show", "-w", run)
+    assert "WorkflowExecutionCompleted" in shown
+    assert '"status":"succeeded"' in shown.replace(" ", "")
+
+
+async def test_stop_by_signal_and_pause_by_update(binary: Path, stack: EmbeddedStack) -> None:
+    run = await started(binary, stack)
+    await until(binary, stack, run, "paused")
+    words = ["workflow", "update", "execute", "-w", run, "--name", "pause", "-o", "json"]
+    assert json.loads(await temporal(binary, stack, *words))["result"]["status"] == "paused"
+    await temporal(binary, stack, "workflow", "signal", "-w", run, "--name", "stop", "-i", '{"reason": "enough"}')
+    assert (await until(binary, stack, run, "stopped"))["outputs"] == {}
