@@ -76,9 +76,7 @@ async def test_any_status_is_an_answer(server: HttpServer, status: int) -> None:
 
 
 async def test_headers_and_params(server: HttpServer) -> None:
-    sent = await _sent(
-        server, headers=(("X-A", "1"), ("X-Ü".replace("Ü", "U"), "grün")), params=(("a", "1"), ("a", "2"))
-    )
+    sent = await _sent(server, headers=(("X-A", "1"), ("X-U", "grün")), params=(("a", "1"), ("a", "2")))
     assert sent.target == "/echo?a=1&a=2"
     assert (sent.header("x-a"), sent.header("x-u")) == ("1", "grün")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fakes.driver import Driver
 from perdure.testing.cases import Case, find
 from perdure.testing.compare import differences

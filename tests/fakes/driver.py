@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jinja2
+
 from perdure_graph.commands import (
     Begin,
     Call,

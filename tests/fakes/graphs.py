@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
+
 from perdure_graph.graph import Document, Edge, NodeSpec
 
 
@@ -19,7 +20,9 @@ def template(node_id: str, text: str, parent: str | None = None, /, **variables:
     return node(node_id, "template-transform", parent, template=text, variables=listed)
 
 
-def code(node_id: str, source: str, outputs: dict[str, str], parent: str | None = None, /, **variables: list[str]) -> NodeSpec:
+def code(
+    node_id: str, source: str, outputs: dict[str, str], parent: str | None = None, /, **variables: list[str]
+) -> NodeSpec:
     """A python3 code node."""
     return node(
         node_id,
@@ -56,7 +59,9 @@ def document(nodes: list[NodeSpec], edges: list[tuple[str, ...]], **more: Any) -
     )
 
 
-def iteration(items: list[str], inner: list[NodeSpec], edges: list[tuple[str, ...]], output: list[str], **data: Any) -> Document:
+def iteration(
+    items: list[str], inner: list[NodeSpec], edges: list[tuple[str, ...]], output: list[str], **data: Any
+) -> Document:
     """start -> it(inner) -> end, over the selector `items`; the first inner edge starts at `its`."""
     return document(
         [
@@ -82,7 +87,8 @@ def dags(draw: st.DrawFn, most: int = 12) -> Document:
         sources = draw(st.lists(st.sampled_from(sorted(handles)), min_size=1, max_size=3, unique=True))
         kind = draw(st.sampled_from(["template", "if", "tool", "default"]))
         if kind == "if":
-            condition = {"variable_selector": ["start", "n"], "comparison_operator": ">", "value": str(draw(st.integers(0, 9)))}
+            limit = str(draw(st.integers(0, 9)))
+            condition = {"variable_selector": ["start", "n"], "comparison_operator": ">", "value": limit}
             case = {"case_id": "yes", "logical_operator": "and", "conditions": [condition]}
             nodes.append(node(node_id, "if-else", cases=[case]))
             handles[node_id] = ["yes", "false"]

@@ -198,7 +198,17 @@ def test_json_bodies_are_filled_and_then_repaired(drawn: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "drawn", ["no json at all", "{{#s.empty#}}", "[NaN]", '["\\ud800"]', "[" * 100_000, "1" * 5000]
+    "drawn",
+    [
+        "no json at all",
+        "{{#s.empty#}}",
+        "[NaN]",
+        '["\\ud800"]',
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param("{'" * 50_000, id="costly to repair"),
+        pytest.param("{a: " + "x" * 100_000, id="long"),
+        pytest.param("1" * 5000, id="number without end"),
+    ],
 )
 def test_json_bodies_that_are_none(drawn: str) -> None:
     kind, message = _fails(body={"type": "json", "data": drawn})

@@ -6,10 +6,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from fakes.driver import Driver
-from fakes.graphs import code, dags, iteration
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fakes.driver import Driver
+from fakes.graphs import code, dags, iteration
 from perdure_graph.commands import Begin, Pause, Resume, Stop
 from perdure_graph.events import ContainerCompleted, NodeFinished, NodeStarted
 from perdure_graph.graph import Document, Graph
@@ -130,7 +131,9 @@ HALVES = "def main(x, i):\n    if x % 3 == 0: raise ValueError('three')\n    ret
 
 @pytest.mark.parametrize("mode", ["continue-on-error", "remove-abnormal-output", "terminated"])
 @given(st.lists(st.integers(0, 20), max_size=8), st.integers(1, 5), st.randoms(use_true_random=False))
-def test_sequential_and_parallel_iterations_give_equal_outputs(mode: str, items: list[int], width: int, random: Any) -> None:
+def test_sequential_and_parallel_iterations_give_equal_outputs(
+    mode: str, items: list[int], width: int, random: Any
+) -> None:
     outcomes: list[tuple[str, dict[str, Any]]] = []
     for parallel in (False, True):
         inner = [code("k", HALVES, {"r": "number"}, "it", x=["it", "item"], i=["it", "index"])]

@@ -7,10 +7,10 @@ import uuid
 from typing import Any
 
 import pytest
-from fakes.graphs import code, document, end, iteration, node, start, template
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowExecutionStatus
 
+from fakes.graphs import code, document, end, iteration, node, start, template
 from perdure import (
     Client,
     CommandRefused,
@@ -156,7 +156,9 @@ async def _listed(perdure: Client, status: str, run_id: str) -> list[Any]:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize(("action", "outputs"), [("approve", {"a": "approve", "note": "ok"}), ("reject", {"rejected": "reject"})])
+@pytest.mark.parametrize(
+    ("action", "outputs"), [("approve", {"a": "approve", "note": "ok"}), ("reject", {"rejected": "reject"})]
+)
 async def test_a_form_is_answered_once(perdure: Client, action: str, outputs: dict[str, Any]) -> None:
     handle = await perdure.start(asks(), {"x": 7})
     await until(handle, "paused")
@@ -172,9 +174,7 @@ async def test_a_form_is_answered_once(perdure: Client, action: str, outputs: di
 
 async def test_inputs_and_graphs_are_checked_before_anything_starts(perdure: Client) -> None:
     required = {"variable": "q", "label": "q", "type": "paragraph", "required": True}
-    flow = Graph.from_document(
-        document([node("start", "start", variables=[required]), end()], [("start", "end")])
-    )
+    flow = Graph.from_document(document([node("start", "start", variables=[required]), end()], [("start", "end")]))
     with pytest.raises(InvalidInputs, match="q"):
         await perdure.start(flow, {})
     model = {"provider": "p", "name": "m", "mode": "chat", "completion_params": {}}
@@ -252,9 +252,7 @@ async def test_a_parallel_iteration_keeps_the_order_of_its_items(perdure: Client
 
 
 async def test_a_step_limit_ends_a_run(perdure: Client) -> None:
-    flow = graph(
-        template("a", "a"), template("b", "b"), end(), edges=[("start", "a"), ("a", "b"), ("b", "end")]
-    )
+    flow = graph(template("a", "a"), template("b", "b"), end(), edges=[("start", "a"), ("a", "b"), ("b", "end")])
     result = await (await perdure.start(flow, options=RunOptions(max_steps=2))).result()
     assert result.error is not None
     assert (result.status, result.error.message) == ("failed", "Maximum execution steps exceeded: 3 > 2")

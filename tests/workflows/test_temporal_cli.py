@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.graphs import document, end, node, start
 
+from fakes.graphs import document, end, node, start
 from perdure_worker.embedded import EmbeddedStack
 from perdure_worker.settings import WorkerSettings
 from perdure_worker.temporal_cli import ensure, silent

@@ -7,9 +7,7 @@ import builtins
 import os
 import re
 import shlex
-import shutil
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +57,7 @@ class MontyPool:
         self._slots = asyncio.Semaphore(size)
         self._starting = asyncio.Lock()
         self._pool: AsyncMonty | None = None
-        self._folder: Path | None = None
+        self._files: list[int] = []
         self._closed = False
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -100,10 +98,10 @@ class MontyPool:
             raise SandboxFailure(
                 "CodeSandboxError", f"Python code needs the package pydantic-monty ({error}); install `perdure[worker]`"
             ) from error
-        launcher = _write_launcher() if await jail.usable() else None
-        self._folder = launcher.parent if launcher else None
+        launcher = _open_launcher() if await jail.usable() else None
+        path, self._files = launcher or (None, [])
         pool = AsyncMonty(
-            binary_path=launcher,
+            binary_path=path,
             min_processes=1,
             max_processes=self._size,
             max_checkouts_per_worker=_SESSIONS_PER_WORKER,
@@ -123,30 +121,45 @@ class MontyPool:
             await pool.__aexit__(None, None, None)
             # Its own threads still hand back Python objects; an interpreter that exits meanwhile aborts.
             await asyncio.sleep(_SETTLE_S)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        for file in self._files:
+            os.close(file)
+        self._files = []
 
 
-def _write_launcher() -> Path | None:
-    """Write a script that starts monty in the jail; None where scripts in the temporary folder cannot run."""
+def _open_launcher() -> tuple[str, list[int]] | None:
+    """Make a script that starts monty in the jail: its path, and the open files it lives in. None where it cannot run.
+
+    It lives in memory: nothing is left on disk after kill -9, and nobody tidies it away under a running worker.
+    """
     from pydantic_monty._binary import find_monty_binary
 
     binary = str(Path(find_monty_binary()).resolve())
-    folder = Path(tempfile.mkdtemp(prefix="perdure-"))
     program = seccomp.build()
-    redirect = ""
+    command = shlex.join(jail.jailed(jail.Command((binary, "subprocess"), (binary,)), 9 if program else None))
+    files: list[int] = []
     if program is not None:
-        (folder / "filter").write_bytes(program)
-        redirect = f" 9<{shlex.quote(str(folder / 'filter'))}"
-    command = jail.jailed(jail.Command((binary, "subprocess"), (binary,)), 9 if program else None)
-    launcher = folder / "monty"
-    launcher.write_text(f"#!/bin/sh\nulimit -v {_WORKER_ADDRESS_KB}\nexec {shlex.join(command)}{redirect}\n")
-    launcher.chmod(0o700)
-    if os.access(launcher, os.X_OK):
-        return launcher
-    shutil.rmtree(folder, ignore_errors=True)
+        path, file = _memory_file("perdure-filter", program)
+        files.append(file)
+        command += f" 9<{path}"
+    path, file = _memory_file("perdure-monty", f"#!/bin/sh\nulimit -v {_WORKER_ADDRESS_KB}\nexec {command}\n".encode())
+    files.append(file)
+    if os.access(path, os.X_OK):
+        return path, files
+    for file in files:
+        os.close(file)
     return None
+
+
+def _memory_file(name: str, content: bytes) -> tuple[str, int]:
+    writing = os.memfd_create(name)
+    try:
+        os.write(writing, content)
+        os.fchmod(writing, 0o500)
+        # A file that is open for writing cannot be executed.
+        reading = os.open(f"/proc/self/fd/{writing}", os.O_RDONLY)
+    finally:
+        os.close(writing)
+    return f"/proc/{os.getpid()}/fd/{reading}", reading
 
 
 async def _run(pool: AsyncMonty, request: RunCode) -> JsonValue:

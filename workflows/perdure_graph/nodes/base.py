@@ -53,9 +53,7 @@ class RetryConfig(BaseModel):
         return 0 if value is None else value
 
 
-DefaultType = Literal[
-    "string", "number", "object", "array[number]", "array[string]", "array[object]", "array[file]"
-]
+DefaultType = Literal["string", "number", "object", "array[number]", "array[string]", "array[object]", "array[file]"]
 
 
 class DefaultValue(BaseModel):

@@ -21,6 +21,8 @@ BodyType = Literal["none", "form-data", "x-www-form-urlencoded", "raw-text", "js
 _CONNECT_S, _READ_S, _WRITE_S = 10.0, 600.0, 600.0
 _MASK = "********"
 _MAX_SHOWN = 500
+_MAX_REPAIR_CHARS = 100_000
+_MAX_REPAIR_WORK = 1_000_000
 
 
 class _Part(BaseModel):
@@ -291,7 +293,11 @@ def _parsed(text: str) -> JsonValue:
     try:
         return json.loads(text, strict=False, parse_constant=_no_constant)
     except json.JSONDecodeError:
-        return json.loads(repair_json(text, skip_json_loads=True), strict=False, parse_constant=_no_constant)
+        # The repair backtracks at each bracket: 100 KB of them took it over ten minutes, which blocks the worker.
+        work = len(text) * (text.count("{") + text.count("["))
+        if len(text) > _MAX_REPAIR_CHARS or work > _MAX_REPAIR_WORK:
+            raise
+    return json.loads(repair_json(text, skip_json_loads=True), strict=False, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> JsonValue:

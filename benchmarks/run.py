@@ -1,0 +1,157 @@
+"""Measure Perdure: `make bench`, or `python benchmarks/run.py [--rounds N]`.
+
+Prints a table, then one line of JSON: `*_ratio` is Perdure over the same workflow written by hand, `*_s` is seconds.
+
+Everything runs on this machine: the embedded server (in memory, tuned), one worker process for Perdure, one for the
+baseline, and this process with the client. The activity does nothing, so what is measured is the engine alone; a
+real activity takes seconds and makes every ratio smaller. Ratios are of medians over interleaved rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from cold_start import cold_start
+from graphs import TEXT, bench, chain, fan_out, template
+from measure import Measure, Summary, baseline_runs, perdure_runs, rounds
+
+from perdure import Client
+from perdure_worker.child import spawn
+from perdure_worker.embedded import EmbeddedStack, embedded
+from perdure_worker.settings import WorkerSettings
+
+CHAIN, FAN_OUT, RUNS, RUN_LENGTH, TEMPLATES = 100, 500, 100, 5, 100
+BASELINE_QUEUE = "baseline"
+COLD_STARTS = 3
+
+Pairs = dict[str, tuple[Summary, Summary]]
+
+
+async def measure_pairs(stack: EmbeddedStack, count: int) -> Pairs:
+    """Measure chain, fan-out and many runs; gives (baseline, perdure) by name."""
+    client = Client(stack.client, stack.task_queue)
+
+    def by_hand(workflow: str, size: int, runs: int = 1) -> Measure:
+        return baseline_runs(stack.client, BASELINE_QUEUE, workflow, size, runs=runs)
+
+    kinds: dict[str, tuple[Measure, Measure]] = {
+        "chain": (by_hand("BaselineChain", CHAIN), perdure_runs(client, chain(CHAIN, bench), TEXT)),
+        "fanout": (by_hand("BaselineFanOut", FAN_OUT), perdure_runs(client, fan_out(FAN_OUT, bench), TEXT)),
+        "runs": (
+            by_hand("BaselineChain", RUN_LENGTH, RUNS),
+            perdure_runs(client, chain(RUN_LENGTH, bench), TEXT, runs=RUNS),
+        ),
+    }
+    found: Pairs = {}
+    for name, (baseline, perdure) in kinds.items():
+        summaries = await rounds({"baseline": baseline, "perdure": perdure}, count)
+        found[name] = summaries["baseline"], summaries["perdure"]
+    return found
+
+
+async def measure_templates(stack: EmbeddedStack, count: int) -> dict[str, Summary]:
+    """Measure a chain and a fan-out of template nodes, which are local activities."""
+    client = Client(stack.client, stack.task_queue)
+    return await rounds(
+        {
+            "template_chain": perdure_runs(client, chain(TEMPLATES, template, "output"), TEXT),
+            "template_fanout": perdure_runs(client, fan_out(TEMPLATES, template, "output"), TEXT),
+        },
+        count,
+    )
+
+
+@asynccontextmanager
+async def baseline_worker(settings: WorkerSettings) -> AsyncGenerator[None]:
+    """Run the baseline's worker for the length of the block."""
+    script = str(Path(__file__).with_name("worker.py"))
+    env = {**os.environ, **settings.model_copy(update={"task_queue": BASELINE_QUEUE}).to_env()}
+    child = await spawn([sys.executable, script, "--ready-fd", "1"], env=env, stdout=PIPE)
+    try:
+        assert child.process.stdout is not None
+        if not json.loads(await child.process.stdout.readline() or "{}").get("ready"):
+            raise RuntimeError("the baseline's worker did not start; its own message is on stderr.")
+        yield
+    finally:
+        await child.stop(settings.graceful_shutdown_s + 5)
+
+
+def table(pairs: Pairs, templates: dict[str, Summary], cold: float) -> str:
+    """Write all that was measured for people."""
+    sizes = {
+        "chain": f"chain of {CHAIN} activities",
+        "fanout": f"fan-out of {FAN_OUT} activities",
+        "runs": f"{RUNS} runs of {RUN_LENGTH} activities",
+        "template_chain": f"chain of {TEMPLATES} template nodes",
+        "template_fanout": f"fan-out of {TEMPLATES} template nodes",
+    }
+    lines = [f"{'':32}{'by hand':>16}{'perdure':>16}{'ratio':>8}{'events':>15}{'ratio':>8}"]
+    for name, (baseline, perdure) in pairs.items():
+        lines.append(
+            f"{sizes[name]:32}{_times(baseline):>16}{_times(perdure):>16}{_ratio(perdure, baseline):>8.2f}"
+            f"{f'{baseline.events}, {perdure.events}':>15}{perdure.events / baseline.events:>8.3f}"
+        )
+    lines += [f"{sizes[name]:32}{'':16}{_times(found):>16}{found.events:>23}" for name, found in templates.items()]
+    lines.append(f"{'perdure run, to its first node':32}{'':16}{cold:>14.2f} s")
+    lines.append("Seconds are median (best); events are those of one run; the activity does nothing.")
+    return "\n".join(lines)
+
+
+def _times(summary: Summary) -> str:
+    return f"{summary.seconds:.2f} ({summary.best:.2f}) s"
+
+
+def _ratio(perdure: Summary, baseline: Summary) -> float:
+    return perdure.seconds / baseline.seconds
+
+
+def report(pairs: Pairs, templates: dict[str, Summary], cold: float) -> dict[str, float]:
+    """Give the numbers that are compared from one version to the next."""
+    events = {name: perdure.events / baseline.events for name, (baseline, perdure) in pairs.items()}
+    wall = {name: _ratio(perdure, baseline) for name, (baseline, perdure) in pairs.items()}
+    numbers = {
+        "chain_ratio": wall["chain"],
+        "chain_events_ratio": events["chain"],
+        "fanout_ratio": wall["fanout"],
+        "runs_ratio": wall["runs"],
+        "template_chain_s": templates["template_chain"].seconds,
+        "template_fanout_s": templates["template_fanout"].seconds,
+        "cold_start_s": cold,
+    }
+    return {name: round(value, 3) for name, value in numbers.items()}
+
+
+async def measure_all(count: int) -> tuple[Pairs, dict[str, Summary], float]:
+    """Measure the warm numbers on one stack, then the cold start on an otherwise idle machine."""
+    settings = WorkerSettings(address=None, db=None, graceful_shutdown_s=1.0)
+    async with embedded(settings) as stack, baseline_worker(stack.settings):
+        pairs = await measure_pairs(stack, count)
+        templates = await measure_templates(stack, count)
+    cold = statistics.median([await cold_start() for _ in range(COLD_STARTS)])
+    return pairs, templates, cold
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="measured rounds of each kind (default 7)")
+    count = max(1, parser.parse_args().rounds)
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}, {count} rounds", flush=True)
+    pairs, templates, cold = asyncio.run(measure_all(count))
+    print(table(pairs, templates, cold))
+    print(json.dumps(report(pairs, templates, cold)))
+
+
+if __name__ == "__main__":
+    main()

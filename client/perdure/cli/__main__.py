@@ -1,0 +1,5 @@
+"""Run the command line as `python -m perdure.cli`."""
+
+from . import main
+
+main()

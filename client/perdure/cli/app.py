@@ -1,0 +1,268 @@
+"""The commands and their options. What performs a command is imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from .output import Output
+
+app = typer.Typer(
+    name="perdure",
+    help="Run Dify workflow graphs as durable Temporal workflows.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich takes a fifth of a second to load
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Address = Annotated[
+    str | None, typer.Option("--address", envvar="PERDURE_ADDRESS", help="host:port of a Temporal server.")
+]
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout; the rest goes to stderr.")]
+Flow = Annotated[Path, typer.Argument(metavar="FLOW", help="A Dify DSL file.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run.")]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option("-i", "--input", metavar="K=V", help="An input; K=@FILE reads a file, K=@@V is the text @V."),
+]
+Inputs = Annotated[Path | None, typer.Option("--inputs", help="JSON or YAML file of inputs; -i goes first.")]
+Pins = Annotated[Path | None, typer.Option("--pins", help="JSON or YAML file of nodes that answer as told.")]
+Query = Annotated[str | None, typer.Option("--query", help="The message of the user (chatflows).")]
+Conversation = Annotated[Path | None, typer.Option("--conversation", help="File of conversation variables.")]
+RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the run; the same id never runs twice.")]
+Parallel = Annotated[int | None, typer.Option("--max-parallel", min=1, help="Effects in flight at once.")]
+Reason = Annotated[str, typer.Option("--reason", help="Shown with the run.")]
+
+
+@app.command()
+def run(
+    flow: Flow,
+    pairs: Pairs = None,
+    inputs: Inputs = None,
+    pins: Pins = None,
+    query: Query = None,
+    conversation: Conversation = None,
+    run_id: RunId = None,
+    max_parallel: Parallel = None,
+    submit: Annotated[
+        list[str] | None,
+        typer.Option("--submit", metavar="NODE=ACTION[,FIELD=VALUE...]", help="Answer a human-input form."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Start it on a server and leave it there.")] = False,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Run a flow to its end; without a server on a stack of its own."""
+    from . import run as runs
+    from .connect import configured
+
+    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, run_id, max_parallel, submit or [])
+    if detach:
+        _finish(lambda out: runs.start(asked, address, out), as_json, run_id)
+    _finish(lambda out: runs.run(asked, configured(address), out), as_json, run_id)
+
+
+@app.command()
+def start(
+    flow: Flow,
+    pairs: Pairs = None,
+    inputs: Inputs = None,
+    pins: Pins = None,
+    query: Query = None,
+    conversation: Conversation = None,
+    run_id: RunId = None,
+    max_parallel: Parallel = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Start a flow on a server and leave it there."""
+    from . import run as runs
+
+    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, run_id, max_parallel)
+    _finish(lambda out: runs.start(asked, address, out), as_json, run_id)
+
+
+@app.command()
+def validate(flow: Flow, pins: Pins = None, as_json: Json = False) -> None:
+    """Say of each node whether it runs, and whether as in Dify; exit code 2 when something is refused."""
+    from .report import validate as work
+
+    async def checked(out: Output) -> int:
+        return work(flow, pins, out)
+
+    _finish(checked, as_json)
+
+
+@app.command()
+def test(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Case files, flows, or folders of them.")],
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cases at a time.")] = 8,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Run the case files of flows; exit code 1 when a case fails."""
+    from .tests_cmd import test_flows
+
+    _finish(lambda out: test_flows(paths, jobs, address, out), as_json)
+
+
+@app.command()
+def status(run: Run, address: Address = None, as_json: Json = False) -> None:
+    """Show where a run is: nodes, open forms, outputs so far."""
+    from . import look
+
+    _finish(lambda out: look.status(run, address, out), as_json, run)
+
+
+@app.command()
+def events(
+    run: Run,
+    after: Annotated[int, typer.Option("--after", min=0, help="Only events numbered above this.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on until the run ends.")] = False,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Show what happened in a run; with --json one event per line."""
+    from . import look
+
+    _finish(lambda out: look.events(run, address, out, after=after, follow=follow), as_json, run)
+
+
+@app.command()
+def result(run: Run, address: Address = None, as_json: Json = False) -> None:
+    """Wait for the end of a run and show its outputs; exits as `perdure run` does."""
+    from . import look
+
+    _finish(lambda out: look.result(run, address, out), as_json, run)
+
+
+@app.command()
+def pause(run: Run, reason: Reason = "", address: Address = None, as_json: Json = False) -> None:
+    """Start nothing new in a run; what is in flight finishes and is kept."""
+    from . import control
+
+    _finish(lambda out: control.pause(run, address, out, reason=reason), as_json, run)
+
+
+@app.command()
+def resume(run: Run, address: Address = None, as_json: Json = False) -> None:
+    """Let a paused run go on."""
+    from . import control
+
+    _finish(lambda out: control.resume(run, address, out), as_json, run)
+
+
+@app.command()
+def stop(run: Run, reason: Reason = "", address: Address = None, as_json: Json = False) -> None:
+    """End a run; outputs so far are kept."""
+    from . import control
+
+    _finish(lambda out: control.stop(run, address, out, reason=reason), as_json, run)
+
+
+@app.command()
+def submit(
+    run: Run,
+    form: Annotated[str, typer.Argument(metavar="FORM", help="Key of the form, or id of its node.")],
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="Id of the button to press.")],
+    pairs: Annotated[
+        list[str] | None, typer.Option("-i", "--input", metavar="K=V", help="A field of the form.")
+    ] = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Answer an open form of a run."""
+    from . import control
+
+    _finish(lambda out: control.submit(run, form, action, pairs or [], address, out), as_json, run)
+
+
+@app.command(name="list")
+def list_runs(
+    status: Annotated[str | None, typer.Option("--status", help="running, paused, succeeded, failed, ...")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """List the runs of a server, newest first."""
+    from . import look
+
+    _finish(lambda out: look.list_runs(address, out, status=status, limit=limit), as_json)
+
+
+@app.command()
+def dev(
+    db: Annotated[Path | None, typer.Option("--db", help="SQLite file that keeps the runs.")] = None,
+    ui_port: Annotated[int | None, typer.Option("--ui-port", min=1, max=65535, help="Port of the web UI.")] = None,
+) -> None:
+    """Run a server, a worker and the web UI until Ctrl-C; other commands find it."""
+    from .dev import dev as work
+
+    _finish(lambda out: work(db, ui_port, out), as_json=False)
+
+
+@app.command()
+def worker(
+    namespace: Annotated[str | None, typer.Option("--namespace", envvar="PERDURE_NAMESPACE")] = None,
+    task_queue: Annotated[str | None, typer.Option("--task-queue", envvar="PERDURE_TASK_QUEUE")] = None,
+    log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Prove the worker with a run first.")] = False,
+    address: Address = None,
+) -> None:
+    """Run a worker against a server until SIGTERM or Ctrl-C."""
+    from perdure_graph.errors import PerdureError
+
+    from .dev import worker as work
+    from .output import Output
+
+    settings: dict[str, Any] = {"namespace": namespace, "task_queue": task_queue, "log_level": log_level}
+    given = {name: value for name, value in settings.items() if value is not None}
+    try:
+        code = work(address, given | ({"smoke": True} if smoke else {}))
+    except PerdureError as error:
+        code = Output(as_json=False).refuse(error)
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor(address: Address = None, as_json: Json = False) -> None:
+    """Say what is missing on this machine and how to get it; exit code 1 when that is required."""
+    from .dev import doctor as work
+
+    _finish(lambda out: work(address, out), as_json)
+
+
+def _finish(work: Callable[[Output], Coroutine[Any, Any, int]], as_json: bool, run_id: str | None = None) -> NoReturn:
+    from .output import Output, execute
+
+    out = Output(as_json=as_json, run_id=run_id)
+    raise typer.Exit(execute(lambda: work(out), out))
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code; never returns.
+
+    At interpreter exit the Temporal SDK's runtime aborts now and then, which would change the code.
+    """
+    code: int | str | None = 1
+    try:
+        app()
+    except SystemExit as leaving:
+        code = leaving.code
+    except BrokenPipeError:
+        code = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType]
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)

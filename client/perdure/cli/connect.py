@@ -1,0 +1,150 @@
+"""Which server a command speaks to: the one it is told, a running `perdure dev`, or one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from perdure_graph.errors import InvalidInputs, PlatformError
+from perdure_graph.naming import NAMESPACE, TASK_QUEUE
+
+from .dev_state import running
+
+if TYPE_CHECKING:
+    from perdure.client import Client
+    from perdure_worker.embedded import EmbeddedStack
+    from perdure_worker.settings import WorkerSettings
+
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Temporal server and the queue on which runs are started."""
+
+    address: str
+    namespace: str
+    task_queue: str
+
+
+def configured(address: str | None) -> Server | None:
+    """Give the server of `--address` or `PERDURE_ADDRESS`; None when there is none."""
+    if not address:
+        return None
+    namespace = os.environ.get("PERDURE_NAMESPACE") or NAMESPACE
+    return Server(address, namespace, os.environ.get("PERDURE_TASK_QUEUE") or TASK_QUEUE)
+
+
+def required(address: str | None) -> Server:
+    """Give the configured server, else that of the one running `perdure dev`.
+
+    Raises:
+        PlatformError: there is none, or several; the text says what to do.
+    """
+    if (chosen := configured(address)) is not None:
+        return chosen
+    stacks = running()
+    if not stacks:
+        raise PlatformError(
+            "no Temporal server is configured and no `perdure dev` is running. Start `perdure dev` in another "
+            "terminal, or give the address of a server with --address or in PERDURE_ADDRESS."
+        )
+    if len(stacks) > 1:
+        listed = ", ".join(f"{stack.address} (pid {stack.pid})" for stack in stacks)
+        raise PlatformError(f"several `perdure dev` are running: {listed}. Choose one with --address.")
+    return Server(stacks[0].address, stacks[0].namespace, stacks[0].task_queue)
+
+
+async def connect(server: Server) -> Client:
+    """Connect to a server; key and TLS come from `PERDURE_API_KEY` and `PERDURE_TLS`.
+
+    Raises:
+        PlatformError: no server answers there.
+    """
+    from perdure.client import Client
+
+    options: dict[str, Any] = {}
+    key = os.environ.get("PERDURE_API_KEY")
+    if key or os.environ.get("PERDURE_TLS", "").lower() in ("1", "true", "yes", "on"):
+        options = {"api_key": key or None, "tls": True}
+    return await Client.connect(server.address, namespace=server.namespace, task_queue=server.task_queue, **options)
+
+
+@asynccontextmanager
+async def connected(server: Server | None, say: Callable[[str], None]) -> AsyncGenerator[Client]:
+    """Connect to a server, or to a stack of our own for the length of the block when there is none.
+
+    Raises:
+        PlatformError: no server answers, or a stack cannot be started.
+    """
+    if server is not None:
+        yield await connect(server)
+        return
+    from perdure.client import Client
+
+    async with own_stack(say, settings(address=None, db=None, ui_port=None)) as stack:
+        yield Client(stack.client, stack.task_queue)
+
+
+@asynccontextmanager
+async def own_stack(
+    say: Callable[[str], None], chosen: WorkerSettings, *, ui: bool = False
+) -> AsyncGenerator[EmbeddedStack]:
+    """Run a server and a worker for the length of the block.
+
+    Raises:
+        PlatformError: the worker extra or the Temporal CLI is missing; the text says how to get it.
+    """
+    try:
+        from perdure_worker.embedded import embedded
+    except ImportError as error:
+        raise lacks_worker(error) from error
+    async with embedded(chosen, ui=ui, progress=say) as stack:
+        yield stack
+
+
+def settings(**given: Any) -> WorkerSettings:
+    """Read the settings of a worker from arguments and `PERDURE_*` variables.
+
+    Raises:
+        InvalidInputs: one of them is wrong.
+    """
+    from pydantic import ValidationError
+
+    from perdure_worker.settings import WorkerSettings
+
+    try:
+        return WorkerSettings(**given)
+    except ValidationError as error:
+        details = "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in error.errors())
+        text = f"the settings (options or PERDURE_* variables) are wrong: {details}."
+        raise InvalidInputs(text, field=str(error.errors()[0]["loc"][0])) from error
+
+
+def lacks_worker(error: ImportError) -> PlatformError:
+    """Say how to get what a worker needs."""
+    return PlatformError(f"this needs the worker ({error}). Install it: pip install 'perdure[worker]'")
+
+
+@asynccontextmanager
+async def patience(say: Callable[[str], None], server: Server | None) -> AsyncGenerator[Callable[[], None]]:
+    """Say what is probably missing when nothing is heard for a while; the block calls what it gets once it hears."""
+    heard = asyncio.Event()
+
+    async def watch() -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await heard.wait()
+        except TimeoutError:
+            queue = f" on queue {server.task_queue!r}" if server else ""
+            say(f"still waiting: no worker answers{queue}. Start one with `perdure worker`; the run waits for it.")
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield heard.set
+    finally:
+        watching.cancel()

@@ -1,0 +1,155 @@
+"""Follow a run to its end: show its events, answer its forms, leave when it waits for somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from perdure_graph.errors import CommandRefused
+from perdure_graph.events import Event, FormFilled, FormRequired, FormTimeout, RunFinished, RunPaused
+from perdure_graph.request import RunResult, RunStatus
+from perdure_graph.view import FormView
+
+from .connect import Server, patience
+from .forms import Answers, ask, can_ask, field_types
+from .given import form_values
+from .output import INTERRUPTED, Output
+from .progress import View
+
+if TYPE_CHECKING:
+    from perdure.handle import RunHandle
+
+_COUNT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The run is paused and nobody here answers these forms."""
+
+    forms: list[FormView]
+
+
+class Follower:
+    """Follows one run."""
+
+    def __init__(self, handle: RunHandle, view: View, answers: Answers, out: Output) -> None:
+        self._handle = handle
+        self._view = view
+        self._answers = answers
+        self._out = out
+        self._open: dict[str, FormView] = {}
+
+    async def follow(self, server: Server | None) -> RunResult | Waiting:
+        """Follow to the end, or to the first pause that only an answer from elsewhere ends."""
+        counting = asyncio.create_task(self._count())
+        try:
+            async with patience(self._out.note, server) as heard:
+                async for event in self._handle.events():
+                    heard()
+                    self._view.show(event)
+                    if (left := await self._react(event)) is not None:
+                        return left
+            return await self._handle.result()
+        finally:
+            counting.cancel()
+            self._view.close()
+
+    async def _react(self, event: Event) -> Waiting | None:
+        match event:
+            case FormRequired():
+                form = FormView(key=event.key, node_id=event.node_id, title=event.title, form=event.form)
+                if not await self._answer_as_told(form):
+                    self._open[event.key] = form
+            case FormFilled() | FormTimeout():
+                self._open.pop(event.key, None)
+            case RunPaused() if self._open:
+                return await self._ask()
+            case RunFinished():
+                self._view.board.close(event.status)
+            case _:
+                pass
+        return None
+
+    async def _answer_as_told(self, form: FormView) -> bool:
+        answer = self._answers.take(form.key, form.node_id, form.title)
+        if answer is None:
+            return False
+        values = form_values(field_types(form.form), answer.values)
+        await self._handle.submit(form.key, answer.action, values)
+        return True
+
+    async def _ask(self) -> Waiting | None:
+        """Ask for every open form; the events that were on their way may have closed some already."""
+        still = {form.key for form in (await self._handle.status()).forms}
+        waiting = [form for form in self._open.values() if form.key in still]
+        if waiting and not can_ask():
+            return Waiting(waiting)
+        for form in waiting:
+            self._view.hold()
+            if not await self._ask_one(form):
+                return Waiting(waiting)
+        return None
+
+    async def _ask_one(self, form: FormView) -> bool:
+        while (answer := await ask(form)) is not None:
+            try:
+                await self._handle.submit(form.key, *answer)
+            except CommandRefused as error:
+                self._out.note(f"error: {error}")
+                if form.key not in {known.key for known in (await self._handle.status()).forms}:
+                    return True
+                continue
+            self._open.pop(form.key, None)
+            return True
+        return False
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(_COUNT_S)
+            if self._view.board.counts:
+                with suppress(CommandRefused):
+                    self._view.count(await self._handle.status())
+
+
+@contextmanager
+def interrupts() -> Generator[asyncio.Event]:
+    """Turn the first Ctrl-C (or SIGTERM) of the block into an event; the second one ends the process at once."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def heard() -> None:
+        if asked.is_set():
+            os._exit(INTERRUPTED)
+        asked.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, heard)
+    try:
+        yield asked
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def unless(asked: asyncio.Event, work: asyncio.Task[Any]) -> bool:
+    """Wait for the work; False when the event came first (the work is cancelled then)."""
+    waiting = asyncio.create_task(asked.wait())
+    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if work.done():
+        return True
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+    return False
+
+
+def settled(status: RunStatus | str) -> bool:
+    """Whether a run of this status did what it should."""
+    return status in ("succeeded", "partial-succeeded")

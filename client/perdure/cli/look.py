@@ -1,0 +1,113 @@
+"""`perdure status`, `events`, `result` and `list`: look at runs without changing them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from perdure_graph.events import Event
+from perdure_graph.view import RunView
+
+from .board import Board, Row
+from .connect import connect, patience, required
+from .forms import command, render
+from .output import OK, Output
+from .progress import describe
+from .run import report_end, show_outputs
+
+if TYPE_CHECKING:
+    from perdure.handle import RunHandle
+
+
+async def status(run_id: str, address: str | None, out: Output) -> int:
+    """Write where a run is."""
+    server = required(address)
+    client = await connect(server)
+    async with patience(out.note, server) as heard:
+        view = await client.run(run_id).status()
+        heard()
+    show_view(view, out)
+    return OK
+
+
+def show_view(view: RunView, out: Output) -> None:
+    """Write the state of a run: for people its nodes and open forms, or all of it as JSON."""
+    if out.as_json:
+        out.json(view.model_dump(mode="json"))
+        return
+    out.say(f"{view.run_id} ({view.graph}): {view.status}, {view.steps} steps, {view.elapsed:.1f} s")
+    for reason in view.reasons:
+        if text := reason.get("message"):
+            out.say(f"  reason: {text}")
+    for node in view.nodes:
+        row = Row(node.node_id, node.title, node.node_type, 0, attempts=node.attempt, done=node.done, total=node.total)
+        frame = node.key.removesuffix(node.node_id)
+        out.say(f"  {node.status:<10} {frame}{node.title} ({node.node_type})  {describe(row)}".rstrip())
+    for form in view.forms:
+        out.say(render(form))
+        out.say(f"  answer: {command(view.run_id, form)}")
+    if view.error is not None:
+        out.say(f"error: {view.error.message}")
+    show_outputs(view.outputs, out)
+
+
+async def events(run_id: str, address: str | None, out: Output, *, after: int, follow: bool) -> int:
+    """Write the events of a run, one per line; with `follow` until the run ends."""
+    server = required(address)
+    handle = (await connect(server)).run(run_id)
+    board = Board()
+    async with patience(out.note, server) as heard:
+        last = None if follow else (await handle.status()).seq
+        if last is not None and after >= last:
+            return OK
+        async with aclosing(_events(handle, after)) as found:
+            async for event in found:
+                heard()
+                _show_event(event, board, out)
+                if last is not None and event.seq >= last:
+                    break
+    return OK
+
+
+def _events(handle: RunHandle, after: int) -> AsyncGenerator[Event]:
+    return cast("AsyncGenerator[Event]", handle.events(after))
+
+
+def _show_event(event: Event, board: Board, out: Output) -> None:
+    if out.as_json:
+        out.json(event.model_dump(mode="json"))
+        return
+    row = board.apply(event)
+    at = datetime.fromtimestamp(event.at / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    about: list[str] = []
+    if row is not None:
+        about.append(f"{getattr(event, 'frame', '')}{row.title} ({row.kind})")
+    for name in ("status", "index", "text", "error", "action"):
+        value = getattr(event, name, None)
+        if value is not None and value != "":
+            about.append(f"{name}={value!r}" if name in ("text", "error") else f"{name}={value}")
+    out.say(f"{event.seq:>5} {at} {event.type:<24} {' '.join(about)}".rstrip())
+
+
+async def result(run_id: str, address: str | None, out: Output) -> int:
+    """Wait for the end of a run and write its result; the exit code is that of `perdure run`."""
+    client = await connect(required(address))
+    return report_end(await client.run(run_id).result(), out)
+
+
+async def list_runs(address: str | None, out: Output, *, status: str | None, limit: int) -> int:
+    """Write the runs of a server, newest first."""
+    client = await connect(required(address))
+    runs = await client.list(status=status, limit=limit)
+    if out.as_json:
+        out.json({"runs": [run.model_dump(mode="json") for run in runs]})
+        return OK
+    width = max((len(run.run_id) for run in runs), default=0)
+    for run in runs:
+        started = run.started_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        out.say(f"{run.run_id:<{width}}  {run.status:<18} {started}  {run.graph}")
+    if not runs:
+        out.note("no runs" + (f" with status {status!r}" if status else ""))
+    return OK

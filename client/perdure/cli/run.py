@@ -1,0 +1,196 @@
+"""`perdure run` and `perdure start`: check everything here, start the run, follow it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perdure_graph.checks import check_runnable
+from perdure_graph.errors import CommandRefused
+from perdure_graph.graph import Graph
+from perdure_graph.request import Pin, RunOptions, RunRequest, RunResult
+from perdure_graph.step import check_request
+
+from . import given
+from .connect import Server, connect, connected, required
+from .follow import Follower, Waiting, interrupts, settled, unless
+from .forms import Answers, command, option, render
+from .output import FAILED, INTERRUPTED, OK, Output
+from .progress import view_for
+
+if TYPE_CHECKING:
+    from perdure.client import Client
+    from perdure.handle import RunHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for on the command line."""
+
+    flow: Path
+    pairs: list[str] = field(default_factory=list[str])
+    inputs: Path | None = None
+    pins: Path | None = None
+    query: str | None = None
+    conversation: Path | None = None
+    run_id: str | None = None
+    max_parallel: int | None = None
+    submits: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that is known to be acceptable."""
+
+    graph: Graph
+    inputs: dict[str, Any]
+    pins: dict[str, Pin]
+    conversation: dict[str, Any]
+    options: RunOptions
+
+    async def start(self, client: Client, asked: Asked) -> RunHandle:
+        """Start it."""
+        return await client.start(
+            self.graph,
+            self.inputs,
+            run_id=asked.run_id,
+            query=asked.query,
+            conversation=self.conversation,
+            pins=self.pins,
+            options=self.options,
+        )
+
+
+def prepare(asked: Asked, out: Output) -> Prepared:
+    """Read and check everything that was given, before any server is started.
+
+    Raises:
+        InvalidGraph: the flow cannot be loaded, or cannot run with these pins.
+        InvalidInputs: an input, a pin or a file does not fit.
+    """
+    graph = Graph.load(asked.flow)
+    pins = given.read_pins(asked.pins)
+    inputs = given.read_mapping(asked.inputs, "inputs") | given.convert(graph, given.read_pairs(asked.pairs))
+    conversation = given.read_mapping(asked.conversation, "conversation")
+    for note in [*given.unknown_pins(graph, pins), *given.undeclared(graph, inputs)]:
+        out.note(note)
+    check_runnable(graph, pins)
+    check_request(graph, RunRequest(graph=graph.document, inputs=inputs))
+    options = RunOptions() if asked.max_parallel is None else RunOptions(max_parallel=asked.max_parallel)
+    return Prepared(graph, inputs, pins, conversation, options)
+
+
+async def start(asked: Asked, address: str | None, out: Output) -> int:
+    """Start a run on a server and leave it there."""
+    prepared = prepare(asked, out)
+    handle = await prepared.start(await connect(required(address)), asked)
+    out.run_id = handle.run_id
+    out.say(f"started {handle.run_id}")
+    out.say(f"follow it: perdure events {handle.run_id} --follow")
+    if out.as_json:
+        out.json(
+            {"run_id": handle.run_id, "status": "running", "outputs": {}, "error": None, "elapsed": 0.0, "steps": 0}
+        )
+    return OK
+
+
+async def run(asked: Asked, server: Server | None, out: Output) -> int:
+    """Run a flow to its end, on a server or on a stack of our own."""
+    prepared = prepare(asked, out)
+    answers = Answers(given.read_answers(asked.submits))
+    async with connected(server, out.note) as client:
+        handle = await prepared.start(client, asked)
+        out.run_id = handle.run_id
+        out.say(f"run {handle.run_id}: {prepared.graph.name}, {len(prepared.graph.nodes)} nodes")
+        return await _to_the_end(handle, answers, server, out)
+
+
+async def _to_the_end(handle: RunHandle, answers: Answers, server: Server | None, out: Output) -> int:
+    follower = Follower(handle, view_for(out.people), answers, out)
+    with interrupts() as asked:
+        following = asyncio.create_task(follower.follow(server))
+        if not await unless(asked, following):
+            if server is not None:
+                return _detached(handle.run_id, out)
+            out.note("stopping the run (Ctrl-C again leaves at once)")
+            with suppress(CommandRefused):
+                await handle.stop("interrupted")
+            return report_end(await handle.result(), out)
+        ended = await following
+    if isinstance(ended, Waiting):
+        return await _left_waiting(handle, ended, server, out)
+    return report_end(ended, out)
+
+
+def _detached(run_id: str, out: Output) -> int:
+    out.note(f"detached; the run goes on. Follow it: perdure events {run_id} --follow")
+    out.note(f"its result: perdure result {run_id}; end it: perdure stop {run_id}")
+    if out.as_json:
+        out.json({"run_id": run_id, "status": "running", "outputs": {}, "error": None, "elapsed": 0.0, "steps": 0})
+    return INTERRUPTED
+
+
+async def _left_waiting(handle: RunHandle, left: Waiting, server: Server | None, out: Output) -> int:
+    view = await handle.status()
+    first = left.forms[0]
+    if server is None:
+        how = (
+            f"Nobody is here to answer, so the run ends with this process. Run it again with `{option(first)}`, on a "
+            "terminal, or on a server (`perdure dev`, then `perdure start`)."
+        )
+    else:
+        how = f"The run waits. Answer with `{command(handle.run_id, first)}`."
+    for form in left.forms:
+        out.note(render(form))
+    out.note(f"paused: {how}")
+    if out.as_json:
+        error = {"message": how, "type": "FormOpen", "node": first.node_id, "title": first.title}
+        out.json(
+            {
+                "run_id": handle.run_id,
+                "status": "paused",
+                "outputs": view.outputs,
+                "error": error,
+                "elapsed": view.elapsed,
+                "steps": view.steps,
+            }
+        )
+    return FAILED
+
+
+def report_end(result: RunResult, out: Output) -> int:
+    """Write how a run ended and give the exit code."""
+    out.say(f"{result.status} in {result.elapsed:.2f} s, {result.steps} steps")
+    if result.error is not None:
+        place = f"node {result.error.title or result.error.node!r}: " if result.error.node else ""
+        out.note(f"error: {place}{result.error.message}")
+    if out.as_json:
+        out.json(as_json(result))
+    else:
+        show_outputs(result.outputs, out)
+    return OK if settled(result.status) else FAILED
+
+
+def as_json(result: RunResult) -> dict[str, Any]:
+    """Write a result as the object that `--json` ends with."""
+    return {
+        "run_id": result.run_id,
+        "status": result.status,
+        "outputs": result.outputs,
+        "error": None if result.error is None else result.error.model_dump(),
+        "elapsed": result.elapsed,
+        "steps": result.steps,
+    }
+
+
+def show_outputs(outputs: Mapping[str, Any], out: Output) -> None:
+    """Write outputs for people: text as it is, all else as JSON."""
+    import json
+
+    for name, value in outputs.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
+        out.say(f"{name}:\n{text}" if "\n" in text else f"{name}: {text}")
