@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from perdure_graph.effects import CodeResult, RunCode
 
+from .failures import user_failure
 from .sandbox import ChildCrashed, SandboxFailure, execute
 
 _HEARTBEAT_S = 1.0
@@ -33,7 +34,7 @@ async def execute_code(request: RunCode) -> CodeResult:
     try:
         return await execute(request)
     except SandboxFailure as failure:
-        raise ApplicationError(failure.message, type=failure.error_type, non_retryable=True) from None
+        raise user_failure(failure.message, failure.error_type) from None
     except ChildCrashed as crash:
         raise ApplicationError(str(crash), type="CodeSandboxCrashed") from None
 

@@ -21,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 
 from perdure_graph.effects import HttpAuth, HttpBody, HttpReply, SendHttp
 
+from .failures import user_failure
 from .files import FileNotStored, FileStore, default_store
 from .http_reply import filename_of, is_text, reading_of
 from .net import AddressBlocked, BadUrl, Fetched, NetError, NetSettings, Resolver, TooLarge, fetch, resolve
@@ -206,7 +207,7 @@ def _advice(error: NetError) -> str:
 
 
 def _error(kind: str, message: str) -> ApplicationError:
-    return ApplicationError(message, type=kind, non_retryable=True)
+    return user_failure(message, kind)
 
 
 def _headers(request: SendHttp, media_type: str | None) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from temporalio.exceptions import ApplicationError
 
 from perdure_graph.effects import Rendered, RenderTemplate
 
+from .failures import user_failure
 from .sandbox import ChildCrashed, SandboxFailure, render_text
 
 
@@ -21,6 +22,6 @@ async def render_template(request: RenderTemplate) -> Rendered:
     try:
         return Rendered(text=await render_text(request))
     except SandboxFailure as failure:
-        raise ApplicationError(failure.message, type=failure.error_type, non_retryable=True) from None
+        raise user_failure(failure.message, failure.error_type) from None
     except ChildCrashed as crash:
         raise ApplicationError(str(crash), type="TemplateSandboxCrashed") from None

@@ -125,3 +125,8 @@ async def test_a_killed_idle_child_is_replaced() -> None:
 async def test_it_is_an_activity() -> None:
     request = RenderTemplate(template="{{ a }}", variables={"a": 1})
     assert (await ActivityEnvironment().run(render_template, request)).text == "1"
+
+
+async def test_a_template_may_fill_its_own_lists() -> None:
+    request = RenderTemplate(template="{% set _ = xs.append(2) %}{{ xs }}", variables={"xs": [1]})
+    assert [(await render_template(request)).text for _ in range(2)] == ["[1, 2]", "[1, 2]"]

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SandboxedEnvironment
 
 _CACHED_CHARS = 1_000_000
 _MESSAGE_CHARS = 2_000
@@ -23,7 +23,7 @@ class TooLong(Exception):
 class Cache:
     """Compiled templates, the least recently used go first; bounded by the length of their sources."""
 
-    def __init__(self, environment: ImmutableSandboxedEnvironment) -> None:
+    def __init__(self, environment: SandboxedEnvironment) -> None:
         self._environment = environment
         self._templates: OrderedDict[str, Template] = OrderedDict()
         self._chars = 0
@@ -44,8 +44,9 @@ class Cache:
         return template
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment()
+def _environment() -> SandboxedEnvironment:
+    # Not the immutable one: authors fill lists with `append`, as plain Jinja lets them, and theirs are copies.
+    environment = SandboxedEnvironment()
     environment.filters.pop("random")
     environment.globals.pop("lipsum")
     return environment

@@ -48,8 +48,8 @@ class Output:
         _write(sys.stderr, text)
 
     def json(self, value: Mapping[str, Any]) -> None:
-        """Write one object as one line to stdout."""
-        _write(sys.stdout, json.dumps(value, ensure_ascii=False, default=str))
+        """Write one object as one line to stdout, in ASCII: it is valid JSON whatever the encoding of the stream."""
+        _write(sys.stdout, json.dumps(value, default=str))
 
     def refuse(self, error: PerdureError) -> int:
         """Say why the command failed and give the exit code."""
@@ -60,10 +60,7 @@ class Output:
 
 
 def _write(stream: IO[str], text: str) -> None:
-    line = text + "\n"
-    encoding = stream.encoding or "utf-8"
-    # A terminal that cannot show a character must not end a run.
-    stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+    stream.write(text + "\n")
     stream.flush()
 
 

@@ -128,9 +128,8 @@ class LineView:
 
     def _line(self, state: str, row: Row, elapsed: float | None, frame: str) -> None:
         seconds = "" if elapsed is None else f"{elapsed:.2f} s"
-        text = f"  {state:<10} {frame}{row.title} ({row.kind})  {seconds:>8}  {describe(row)}".rstrip() + "\n"
-        encoding = self._stream.encoding or "utf-8"
-        self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        text = f"  {state:<10} {frame}{row.title} ({row.kind})  {seconds:>8}  {describe(row)}".rstrip()
+        self._stream.write(text + "\n")
         self._stream.flush()
 
 
