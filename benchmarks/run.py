@@ -22,8 +22,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cold_start import cold_start
-from graphs import TEXT, bench, chain, fan_out, template
-from measure import Measure, Summary, baseline_runs, perdure_runs, rounds
+from graphs import bench, chain, fan_out, template
+from measure import BASELINE_QUEUE, Measure, Summary, baseline_runs, perdure_runs, rounds
 
 from perdure import Client
 from perdure_worker.child import spawn
@@ -31,25 +31,24 @@ from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
 
 CHAIN, FAN_OUT, RUNS, RUN_LENGTH, TEMPLATES = 100, 500, 100, 5, 100
-BASELINE_QUEUE = "baseline"
 COLD_STARTS = 3
 
 Pairs = dict[str, tuple[Summary, Summary]]
 
 
-async def measure_pairs(stack: EmbeddedStack, count: int) -> Pairs:
+async def measure_pairs(stack: EmbeddedStack, baseline_pid: int, count: int) -> Pairs:
     """Measure chain, fan-out and many runs; gives (baseline, perdure) by name."""
-    client = Client(stack.client, stack.task_queue)
+    client, worker = Client(stack.client, stack.task_queue), stack.worker_pids[0]
 
     def by_hand(workflow: str, size: int, runs: int = 1) -> Measure:
-        return baseline_runs(stack.client, BASELINE_QUEUE, workflow, size, runs=runs)
+        return baseline_runs(stack.client, baseline_pid, workflow, size, runs=runs)
 
     kinds: dict[str, tuple[Measure, Measure]] = {
-        "chain": (by_hand("BaselineChain", CHAIN), perdure_runs(client, chain(CHAIN, bench), TEXT)),
-        "fanout": (by_hand("BaselineFanOut", FAN_OUT), perdure_runs(client, fan_out(FAN_OUT, bench), TEXT)),
+        "chain": (by_hand("BaselineChain", CHAIN), perdure_runs(client, worker, chain(CHAIN, bench))),
+        "fanout": (by_hand("BaselineFanOut", FAN_OUT), perdure_runs(client, worker, fan_out(FAN_OUT, bench))),
         "runs": (
             by_hand("BaselineChain", RUN_LENGTH, RUNS),
-            perdure_runs(client, chain(RUN_LENGTH, bench), TEXT, runs=RUNS),
+            perdure_runs(client, worker, chain(RUN_LENGTH, bench), runs=RUNS),
         ),
     }
     found: Pairs = {}
@@ -61,19 +60,19 @@ async def measure_pairs(stack: EmbeddedStack, count: int) -> Pairs:
 
 async def measure_templates(stack: EmbeddedStack, count: int) -> dict[str, Summary]:
     """Measure a chain and a fan-out of template nodes, which are local activities."""
-    client = Client(stack.client, stack.task_queue)
+    client, worker = Client(stack.client, stack.task_queue), stack.worker_pids[0]
     return await rounds(
         {
-            "template_chain": perdure_runs(client, chain(TEMPLATES, template, "output"), TEXT),
-            "template_fanout": perdure_runs(client, fan_out(TEMPLATES, template, "output"), TEXT),
+            "template_chain": perdure_runs(client, worker, chain(TEMPLATES, template, "output")),
+            "template_fanout": perdure_runs(client, worker, fan_out(TEMPLATES, template, "output")),
         },
         count,
     )
 
 
 @asynccontextmanager
-async def baseline_worker(settings: WorkerSettings) -> AsyncGenerator[None]:
-    """Run the baseline's worker for the length of the block."""
+async def baseline_worker(settings: WorkerSettings) -> AsyncGenerator[int]:
+    """Run the baseline's worker for the length of the block; gives its process id."""
     script = str(Path(__file__).with_name("worker.py"))
     env = {**os.environ, **settings.model_copy(update={"task_queue": BASELINE_QUEUE}).to_env()}
     child = await spawn([sys.executable, script, "--ready-fd", "1"], env=env, stdout=PIPE)
@@ -81,7 +80,7 @@ async def baseline_worker(settings: WorkerSettings) -> AsyncGenerator[None]:
         assert child.process.stdout is not None
         if not json.loads(await child.process.stdout.readline() or "{}").get("ready"):
             raise RuntimeError("the baseline's worker did not start; its own message is on stderr.")
-        yield
+        yield child.pid
     finally:
         await child.stop(settings.graceful_shutdown_s + 5)
 
@@ -95,15 +94,23 @@ def table(pairs: Pairs, templates: dict[str, Summary], cold: float) -> str:
         "template_chain": f"chain of {TEMPLATES} template nodes",
         "template_fanout": f"fan-out of {TEMPLATES} template nodes",
     }
-    lines = [f"{'':32}{'by hand':>16}{'perdure':>16}{'ratio':>8}{'events':>15}{'ratio':>8}"]
+    lines = [
+        f"{'':32}{'by hand':>16}{'perdure':>16}{'ratio':>8}{'worker CPU':>15}{'ratio':>8}{'events':>14}{'ratio':>8}"
+    ]
     for name, (baseline, perdure) in pairs.items():
         lines.append(
             f"{sizes[name]:32}{_times(baseline):>16}{_times(perdure):>16}{_ratio(perdure, baseline):>8.2f}"
-            f"{f'{baseline.events}, {perdure.events}':>15}{perdure.events / baseline.events:>8.3f}"
+            f"{f'{baseline.cpu:.2f}, {perdure.cpu:.2f} s':>15}{perdure.cpu / baseline.cpu:>8.2f}"
+            f"{f'{baseline.events}, {perdure.events}':>14}{perdure.events / baseline.events:>8.3f}"
         )
-    lines += [f"{sizes[name]:32}{'':16}{_times(found):>16}{found.events:>23}" for name, found in templates.items()]
+    for name, found in templates.items():
+        lines.append(
+            f"{sizes[name]:32}{'':16}{_times(found):>16}{'':8}{f'{found.cpu:.2f} s':>15}{'':8}{found.events:>14}"
+        )
     lines.append(f"{'perdure run, to its first node':32}{'':16}{cold:>14.2f} s")
-    lines.append("Seconds are median (best); events are those of one run; the activity does nothing.")
+    lines.append(
+        "Seconds are median (best), CPU is the median; events are those of one run; the activity does nothing."
+    )
     return "\n".join(lines)
 
 
@@ -134,8 +141,8 @@ def report(pairs: Pairs, templates: dict[str, Summary], cold: float) -> dict[str
 async def measure_all(count: int) -> tuple[Pairs, dict[str, Summary], float]:
     """Measure the warm numbers on one stack, then the cold start on an otherwise idle machine."""
     settings = WorkerSettings(address=None, db=None, graceful_shutdown_s=1.0)
-    async with embedded(settings) as stack, baseline_worker(stack.settings):
-        pairs = await measure_pairs(stack, count)
+    async with embedded(settings) as stack, baseline_worker(stack.settings) as baseline_pid:
+        pairs = await measure_pairs(stack, baseline_pid, count)
         templates = await measure_templates(stack, count)
     cold = statistics.median([await cold_start() for _ in range(COLD_STARTS)])
     return pairs, templates, cold
@@ -144,7 +151,7 @@ async def measure_all(count: int) -> tuple[Pairs, dict[str, Summary], float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="measured rounds of each kind (default 7)")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each kind (default 5)")
     count = max(1, parser.parse_args().rounds)
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}, {count} rounds", flush=True)

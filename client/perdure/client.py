@@ -137,7 +137,13 @@ class Client:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 search_attributes=attributes,
-                memo={_MEMO_REQUEST: digest},
+                memo={
+                    _MEMO_REQUEST: digest,
+                    "graph": graph.name,
+                    "mode": graph.document.mode,
+                    "nodes": len(graph.nodes),
+                    "user": request.user,
+                },
                 static_summary=graph.name,
                 static_details=f"{len(graph.nodes)} nodes, graph {graph.hash[:12]}",
             )

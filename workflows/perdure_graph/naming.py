@@ -25,7 +25,6 @@ GRAPH_ATTRIBUTE: Final = "PerdureGraph"
 STATUS_ATTRIBUTE: Final = "PerdureStatus"
 GRAPH_HASH_ATTRIBUTE: Final = "PerdureGraphHash"
 WAITING_ON_ATTRIBUTE: Final = "PerdureWaitingOn"
-APP_ATTRIBUTE: Final = "PerdureApp"
 
 AttributeType = Literal["Keyword", "KeywordList"]
 
@@ -34,7 +33,6 @@ SEARCH_ATTRIBUTES: Final[dict[str, AttributeType]] = {
     STATUS_ATTRIBUTE: "Keyword",
     GRAPH_HASH_ATTRIBUTE: "Keyword",
     WAITING_ON_ATTRIBUTE: "KeywordList",
-    APP_ATTRIBUTE: "Keyword",
 }
 
 NODE_PLUGINS: Final = "perdure.nodes"

@@ -19,7 +19,7 @@ from perdure_graph.events import (
 from perdure_graph.request import RunStatus
 from perdure_graph.view import RunView
 
-State = Literal["running", "retrying", "waiting", "succeeded", "exception", "failed"]
+State = Literal["running", "retrying", "waiting", "succeeded", "exception", "failed", "cut short"]
 OPEN: frozenset[State] = frozenset({"running", "retrying", "waiting"})
 _NODE_EVENTS = (
     NodeStarted
@@ -90,7 +90,7 @@ class Board:
         """Settle what never ended: nodes that a stop or a failure cut short."""
         for row in self.rows.values():
             if row.state in OPEN and status in ("failed", "stopped"):
-                row.state, row.note = "failed", row.note or f"cut short: the run {status}"
+                row.state = "cut short"
 
 
 def _change(row: Row, event: _NODE_EVENTS) -> None:

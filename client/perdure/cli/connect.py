@@ -75,8 +75,12 @@ async def connect(server: Server) -> Client:
 
 
 @asynccontextmanager
-async def connected(server: Server | None, say: Callable[[str], None]) -> AsyncGenerator[Client]:
+async def connected(
+    server: Server | None, say: Callable[[str], None], *, worker_process: bool
+) -> AsyncGenerator[Client]:
     """Connect to a server, or to a stack of our own for the length of the block when there is none.
+
+    worker_process: whether the worker of that stack gets a process of its own: better for many runs, slower to start.
 
     Raises:
         PlatformError: no server answers, or a stack cannot be started.
@@ -86,13 +90,14 @@ async def connected(server: Server | None, say: Callable[[str], None]) -> AsyncG
         return
     from perdure.client import Client
 
-    async with own_stack(say, settings(address=None, db=None, ui_port=None)) as stack:
+    chosen = settings(address=None, db=None, ui_port=None)
+    async with own_stack(say, chosen, worker_process=worker_process) as stack:
         yield Client(stack.client, stack.task_queue)
 
 
 @asynccontextmanager
 async def own_stack(
-    say: Callable[[str], None], chosen: WorkerSettings, *, ui: bool = False
+    say: Callable[[str], None], chosen: WorkerSettings, *, ui: bool = False, worker_process: bool = True
 ) -> AsyncGenerator[EmbeddedStack]:
     """Run a server and a worker for the length of the block.
 
@@ -101,10 +106,24 @@ async def own_stack(
     """
     try:
         from perdure_worker.embedded import embedded
+        from perdure_worker.observe import configure_logging
     except ImportError as error:
         raise lacks_worker(error) from error
-    async with embedded(chosen, ui=ui, progress=say) as stack:
+    if not worker_process:
+        configure_logging(chosen.log_level, chosen.log_format)
+        _quiet_core()
+    async with embedded(chosen, ui=ui, progress=say, worker_process=worker_process) as stack:
         yield stack
+
+
+def _quiet_core() -> None:
+    # The SDK's core warns, with tokens a screen long, of work that ended after a stop: that is what a stop does.
+    from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+
+    errors = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    Runtime.set_default(
+        Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=errors))), error_if_already_set=False
+    )
 
 
 def settings(**given: Any) -> WorkerSettings:

@@ -35,9 +35,7 @@ async def dev(db: Path | None, ui_port: int | None, out: Output) -> int:
             out.say(f"address:    {stack.address}")
             out.say(f"web UI:     {stack.ui_url}")
             out.say(f"task queue: {stack.task_queue}")
-            out.say(
-                f"runs:       {'kept in ' + str(chosen.db) if chosen.db else 'in memory (keep them with --db FILE)'}"
-            )
+            out.say("runs:       " + (f"kept in {chosen.db}" if chosen.db else "in memory; --db FILE keeps them"))
             out.say("`perdure start FLOW` in another terminal finds this server. Ctrl-C ends it.")
             await _until(asked, stack, out)
             out.note("shutting down")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from perdure_graph.errors import CommandRefused
-from perdure_graph.events import Event, FormFilled, FormRequired, FormTimeout, RunFinished, RunPaused
+from perdure_graph.events import Event, FormFilled, FormRequired, FormTimeout, RunPaused
 from perdure_graph.request import RunResult, RunStatus
 from perdure_graph.view import FormView
 
@@ -57,7 +57,6 @@ class Follower:
             return await self._handle.result()
         finally:
             counting.cancel()
-            self._view.close()
 
     async def _react(self, event: Event) -> Waiting | None:
         match event:
@@ -69,8 +68,6 @@ class Follower:
                 self._open.pop(event.key, None)
             case RunPaused() if self._open:
                 return await self._ask()
-            case RunFinished():
-                self._view.board.close(event.status)
             case _:
                 pass
         return None

@@ -181,6 +181,29 @@ def read_answers(texts: Iterable[str]) -> dict[str, list[Answer]]:
     return found
 
 
+def check_answers(graph: Graph, answers: Mapping[str, Sequence[Answer]]) -> None:
+    """Check that each answer is for a form that the graph can show, and presses one of its buttons.
+
+    Raises:
+        InvalidInputs: names what there is instead.
+    """
+    asks = {node.id: node for node in graph.nodes.values() if node.type.name == "human-input"}
+    titles = {node.title: node for node in asks.values()}
+    for name, given in answers.items():
+        node = asks.get(name) or titles.get(name) or asks.get(name.rsplit(".", 1)[-1])
+        if node is None:
+            known = f"Those of this flow: {', '.join(asks)}." if asks else "This flow has none."
+            raise InvalidInputs(f"--submit {name!r} names no human-input node. {known}", field=name)
+        actions = [action.id for action in getattr(node.data, "user_actions", ())]
+        for answer in given:
+            if answer.action not in actions:
+                raise InvalidInputs(
+                    f"--submit: node {node.id!r} has no action {answer.action!r}. Its actions: {', '.join(actions)}.",
+                    node=node.id,
+                    field=name,
+                )
+
+
 def form_values(types: Mapping[str, str], values: Mapping[str, str]) -> dict[str, Any]:
     """Turn the texts of form fields into values: text for text fields, else JSON where it is JSON."""
     return {

@@ -32,6 +32,7 @@ _STYLES = {
     "succeeded": "green",
     "exception": "yellow",
     "failed": "red",
+    "cut short": "red",
 }
 
 
@@ -80,7 +81,9 @@ def describe(row: Row) -> str:
     if row.attempts > 1:
         parts.append(f"{row.attempts} attempts")
     if row.note:
-        parts.append(" ".join(row.note.split())[:300])
+        # The last line of a traceback says what happened.
+        note = row.note.strip().splitlines()[-1] if row.note.startswith("Traceback") else row.note
+        parts.append(" ".join(note.split())[:300])
     return ", ".join(parts)
 
 

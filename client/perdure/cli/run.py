@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from perdure_graph.checks import check_runnable
 from perdure_graph.errors import CommandRefused
 from perdure_graph.graph import Graph
-from perdure_graph.request import Pin, RunOptions, RunRequest, RunResult
+from perdure_graph.request import Pin, RunError, RunOptions, RunRequest, RunResult
 from perdure_graph.step import check_request
 
 from . import given
@@ -51,6 +51,7 @@ class Prepared:
     pins: dict[str, Pin]
     conversation: dict[str, Any]
     options: RunOptions
+    answers: Answers
 
     async def start(self, client: Client, asked: Asked) -> RunHandle:
         """Start it."""
@@ -76,12 +77,14 @@ def prepare(asked: Asked, out: Output) -> Prepared:
     pins = given.read_pins(asked.pins)
     inputs = given.read_mapping(asked.inputs, "inputs") | given.convert(graph, given.read_pairs(asked.pairs))
     conversation = given.read_mapping(asked.conversation, "conversation")
+    answers = given.read_answers(asked.submits)
+    given.check_answers(graph, answers)
     for note in [*given.unknown_pins(graph, pins), *given.undeclared(graph, inputs)]:
         out.note(note)
     check_runnable(graph, pins)
     check_request(graph, RunRequest(graph=graph.document, inputs=inputs))
     options = RunOptions() if asked.max_parallel is None else RunOptions(max_parallel=asked.max_parallel)
-    return Prepared(graph, inputs, pins, conversation, options)
+    return Prepared(graph, inputs, pins, conversation, options, Answers(answers))
 
 
 async def start(asked: Asked, address: str | None, out: Output) -> int:
@@ -92,45 +95,53 @@ async def start(asked: Asked, address: str | None, out: Output) -> int:
     out.say(f"started {handle.run_id}")
     out.say(f"follow it: perdure events {handle.run_id} --follow")
     if out.as_json:
-        out.json(
-            {"run_id": handle.run_id, "status": "running", "outputs": {}, "error": None, "elapsed": 0.0, "steps": 0}
-        )
+        out.json(as_json(RunResult(run_id=handle.run_id, status="running", outputs={})))
     return OK
 
 
 async def run(asked: Asked, server: Server | None, out: Output) -> int:
     """Run a flow to its end, on a server or on a stack of our own."""
     prepared = prepare(asked, out)
-    answers = Answers(given.read_answers(asked.submits))
-    async with connected(server, out.note) as client:
+    async with connected(server, out.note, worker_process=False) as client:
         handle = await prepared.start(client, asked)
         out.run_id = handle.run_id
         out.say(f"run {handle.run_id}: {prepared.graph.name}, {len(prepared.graph.nodes)} nodes")
-        return await _to_the_end(handle, answers, server, out)
+        return await _to_the_end(handle, prepared.answers, server, out)
 
 
 async def _to_the_end(handle: RunHandle, answers: Answers, server: Server | None, out: Output) -> int:
-    follower = Follower(handle, view_for(out.people), answers, out)
+    view = view_for(out.people)
     with interrupts() as asked:
-        following = asyncio.create_task(follower.follow(server))
-        if not await unless(asked, following):
-            if server is not None:
-                return _detached(handle.run_id, out)
-            out.note("stopping the run (Ctrl-C again leaves at once)")
-            with suppress(CommandRefused):
-                await handle.stop("interrupted")
-            return report_end(await handle.result(), out)
-        ended = await following
-    if isinstance(ended, Waiting):
-        return await _left_waiting(handle, ended, server, out)
-    return report_end(ended, out)
+        following = asyncio.create_task(Follower(handle, view, answers, out).follow(server))
+        try:
+            if await unless(asked, following):
+                ended = following.result()
+            elif server is None:
+                view.hold()
+                out.note("stopping the run (Ctrl-C again leaves at once)")
+                with suppress(CommandRefused):
+                    await handle.stop("interrupted")
+                ended = await handle.result()
+            else:
+                ended = None
+        except BaseException:
+            view.close()
+            raise
+    view.close(ended.status if isinstance(ended, RunResult) else None)
+    match ended:
+        case RunResult():
+            return report_end(ended, out)
+        case Waiting():
+            return await _left_waiting(handle, ended, server, out)
+        case None:
+            return _detached(handle.run_id, out)
 
 
 def _detached(run_id: str, out: Output) -> int:
     out.note(f"detached; the run goes on. Follow it: perdure events {run_id} --follow")
     out.note(f"its result: perdure result {run_id}; end it: perdure stop {run_id}")
     if out.as_json:
-        out.json({"run_id": run_id, "status": "running", "outputs": {}, "error": None, "elapsed": 0.0, "steps": 0})
+        out.json(as_json(RunResult(run_id=run_id, status="running", outputs={})))
     return INTERRUPTED
 
 
@@ -148,17 +159,16 @@ async def _left_waiting(handle: RunHandle, left: Waiting, server: Server | None,
         out.note(render(form))
     out.note(f"paused: {how}")
     if out.as_json:
-        error = {"message": how, "type": "FormOpen", "node": first.node_id, "title": first.title}
-        out.json(
-            {
-                "run_id": handle.run_id,
-                "status": "paused",
-                "outputs": view.outputs,
-                "error": error,
-                "elapsed": view.elapsed,
-                "steps": view.steps,
-            }
+        error = RunError(message=how, type="FormOpen", node=first.node_id, title=first.title)
+        result = RunResult(
+            run_id=handle.run_id,
+            status="paused",
+            outputs=view.outputs,
+            error=error,
+            elapsed=view.elapsed,
+            steps=view.steps,
         )
+        out.json(as_json(result))
     return FAILED
 
 

@@ -19,7 +19,7 @@ async def test_flows(paths: list[Path], jobs: int, address: str | None, out: Out
 
     files = list(find(paths))
     began = time.monotonic()
-    async with connected(configured(address), out.note) as client:
+    async with connected(configured(address), out.note, worker_process=True) as client:
         report = await run_cases(client, files, jobs=jobs, on_outcome=lambda outcome: _show(outcome, out))
     counts = [f"{report.count('passed')} passed", f"{report.count('failed')} failed"]
     if skipped := report.count("skipped"):
