@@ -15,6 +15,8 @@ from temporalio.client import Client as TemporalClient
 
 from perdure import Client, Graph
 
+BASELINE_QUEUE = "baseline"
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -48,8 +50,6 @@ class Summary:
             events=round(statistics.median(sample.events for sample in samples)),
         )
 
-
-BASELINE_QUEUE = "baseline"
 
 Measure = Callable[[], Awaitable[Sample]]
 

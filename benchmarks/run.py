@@ -94,24 +94,30 @@ def table(pairs: Pairs, templates: dict[str, Summary], cold: float) -> str:
         "template_chain": f"chain of {TEMPLATES} template nodes",
         "template_fanout": f"fan-out of {TEMPLATES} template nodes",
     }
-    lines = [
-        f"{'':32}{'by hand':>16}{'perdure':>16}{'ratio':>8}{'worker CPU':>15}{'ratio':>8}{'events':>14}{'ratio':>8}"
-    ]
+    lines = [_row("", "by hand", "perdure", "ratio", "worker CPU", "ratio", "events", "ratio")]
     for name, (baseline, perdure) in pairs.items():
         lines.append(
-            f"{sizes[name]:32}{_times(baseline):>16}{_times(perdure):>16}{_ratio(perdure, baseline):>8.2f}"
-            f"{f'{baseline.cpu:.2f}, {perdure.cpu:.2f} s':>15}{perdure.cpu / baseline.cpu:>8.2f}"
-            f"{f'{baseline.events}, {perdure.events}':>14}{perdure.events / baseline.events:>8.3f}"
+            _row(
+                sizes[name],
+                _times(baseline),
+                _times(perdure),
+                f"{_ratio(perdure, baseline):.2f}",
+                f"{baseline.cpu:.2f}, {perdure.cpu:.2f} s",
+                f"{perdure.cpu / baseline.cpu:.2f}",
+                f"{baseline.events}, {perdure.events}",
+                f"{perdure.events / baseline.events:.3f}",
+            )
         )
     for name, found in templates.items():
-        lines.append(
-            f"{sizes[name]:32}{'':16}{_times(found):>16}{'':8}{f'{found.cpu:.2f} s':>15}{'':8}{found.events:>14}"
-        )
-    lines.append(f"{'perdure run, to its first node':32}{'':16}{cold:>14.2f} s")
-    lines.append(
-        "Seconds are median (best), CPU is the median; events are those of one run; the activity does nothing."
-    )
+        lines.append(_row(sizes[name], "", _times(found), "", f"{found.cpu:.2f} s", "", str(found.events), ""))
+    lines.append(_row("perdure run, to its first node", "", f"{cold:.2f} s", "", "", "", "", ""))
+    lines.append("Medians, (best); events are those of one run; all on this machine, the activity does nothing.")
     return "\n".join(lines)
+
+
+def _row(title: str, *cells: str) -> str:
+    widths = (16, 16, 8, 15, 8, 13, 8)
+    return (f"{title:32}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))).rstrip()
 
 
 def _times(summary: Summary) -> str:

@@ -29,7 +29,8 @@ from perdure_worker import temporal_cli
 
 COMMAND = [sys.executable, "-m", "perdure.cli"]
 LIMIT_S = 90.0
-pytestmark = pytest.mark.xdist_group("cli")
+# Each test starts a dozen interpreters at most, which takes its time on a busy machine.
+pytestmark = [pytest.mark.xdist_group("cli"), pytest.mark.timeout(400)]
 
 
 def flow(folder: Path, name: str, nodes: list[dict[str, Any]], edges: list[tuple[str, ...]]) -> Path:
@@ -381,8 +382,12 @@ def test_ctrl_c_leaves_a_run_on_a_server_alone(cli: Cli, dev: Dev, tmp_path: Pat
 
 def test_dev_replaces_a_worker_that_dies(cli: Cli, dev: Dev, tmp_path: Path) -> None:
     def workers() -> set[int]:
-        below = psutil.Process(dev.process.pid).children(recursive=True)
-        return {child.pid for child in below if "perdure_worker.main" in " ".join(child.cmdline())}
+        found: set[int] = set()
+        for child in psutil.Process(dev.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a zombie, or gone since
+                if "perdure_worker.main" in child.cmdline():
+                    found.add(child.pid)
+        return found
 
     [first] = workers()
     os.kill(first, signal.SIGKILL)

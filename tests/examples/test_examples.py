@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import importlib.util
 import re
@@ -13,11 +14,15 @@ from typing import Any
 
 import pytest
 import temporalio.client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from perdure import Client, Graph, RunResult
+from perdure import Client, Graph, RunHandle, RunResult
 from perdure.testing import find, run_cases
 from perdure_graph import checks
 from perdure_graph.events import ContainerStarted, FormRequired, NodeFinished
+from perdure_worker import plugins
 from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
 
@@ -122,6 +127,29 @@ async def test_the_200_orders(client: temporalio.client.Client, stack: EmbeddedS
     assert [event.length for event in events if isinstance(event, ContainerStarted)] == [25]
     branches = {event.node_id for event in events if isinstance(event, NodeFinished) and event.frame}
     assert {"convert", "euro"} <= branches, "both branches of the batches ran"
+
+
+async def test_runs_that_many_watch_replay(client: temporalio.client.Client, stack: EmbeddedStack) -> None:
+    """Queries come at any moment, also between a template and what follows it: no history may depend on that."""
+    inputs = {"orders_csv": (EXAMPLES / "order-batch" / "orders.csv").read_text(), "order_limit": 10_000}
+    starter = Client(client, stack.task_queue)
+    runs = [await starter.start(flow("order-batch"), inputs) for _ in range(3)]
+
+    async def watch(run: RunHandle) -> list[int]:
+        return [event.seq async for event in run.events()]
+
+    seen = await asyncio.gather(*(watch(run) for run in runs for _ in range(4)))
+    assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in seen)
+    replayer = Replayer(
+        workflows=plugins.workflows(),
+        data_converter=pydantic_data_converter,
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules(*plugins.passthrough_modules())
+        ),
+    )
+    for run in runs:
+        history = await client.get_workflow_handle(run.run_id).fetch_history()
+        assert (await replayer.replay_workflow(history, raise_on_replay_failure=False)).replay_failure is None
 
 
 async def digest(client: Client, **inputs: str) -> RunResult:
