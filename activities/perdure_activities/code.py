@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from perdure_graph.effects import CodeResult, RunCode
 
 from .failures import user_failure
+from .heartbeat import heartbeats
 from .sandbox import ChildCrashed, SandboxFailure, execute
-
-_HEARTBEAT_S = 1.0
 
 
 @activity.defn(name="run_code")
@@ -25,7 +20,7 @@ async def run_code(request: RunCode) -> CodeResult:
         ApplicationError: `CodeExecutionError`, `CodeTimeoutError`, `CodeMemoryError`, `CodeOutputError` or
             `CodeSandboxError`, none of them retryable; `CodeSandboxCrashed`, which is.
     """
-    async with _heartbeats():
+    async with heartbeats():
         return await execute_code(request)
 
 
@@ -37,22 +32,3 @@ async def execute_code(request: RunCode) -> CodeResult:
         raise user_failure(failure.message, failure.error_type) from None
     except ChildCrashed as crash:
         raise ApplicationError(str(crash), type="CodeSandboxCrashed") from None
-
-
-@asynccontextmanager
-async def _heartbeats() -> AsyncGenerator[None]:
-    if not activity.in_activity():
-        yield
-        return
-    # Heartbeats make a lost worker and a cancelled run known within seconds.
-    beat = asyncio.create_task(_beat())
-    try:
-        yield
-    finally:
-        beat.cancel()
-
-
-async def _beat() -> None:
-    while True:
-        activity.heartbeat()
-        await asyncio.sleep(_HEARTBEAT_S)

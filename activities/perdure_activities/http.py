@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import assert_never
 from urllib.parse import urlencode
 
@@ -23,10 +22,9 @@ from perdure_graph.effects import HttpAuth, HttpBody, HttpReply, SendHttp
 
 from .failures import user_failure
 from .files import FileNotStored, FileStore, default_store
+from .heartbeat import heartbeats
 from .http_reply import filename_of, is_text, reading_of
 from .net import AddressBlocked, BadUrl, Fetched, NetError, NetSettings, Resolver, TooLarge, fetch, resolve
-
-HEARTBEAT_S = 1.0
 
 _BODILESS = frozenset({204, 304})
 _MEDIA_TYPES = {
@@ -42,7 +40,7 @@ Parts = list[tuple[str, tuple[str | None, bytes] | tuple[str, bytes, str]]]
 @activity.defn(name=SendHttp.activity)
 async def send_http(request: SendHttp) -> HttpReply:
     """Send the request of an http-request node."""
-    async with _heartbeats():
+    async with heartbeats():
         return await execute_http(request)
 
 
@@ -237,20 +235,3 @@ def _authentication(auth: HttpAuth) -> tuple[str, str] | None:
             return auth.header, auth.secret
         case _:
             assert_never(auth.scheme)
-
-
-@asynccontextmanager
-async def _heartbeats() -> AsyncGenerator[None]:
-    """Tell Temporal that the activity lives: stopping a run and losing a worker show within seconds."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(HEARTBEAT_S)
-
-    task = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})

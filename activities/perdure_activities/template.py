@@ -8,6 +8,7 @@ from temporalio.exceptions import ApplicationError
 from perdure_graph.effects import Rendered, RenderTemplate
 
 from .failures import user_failure
+from .heartbeat import heartbeats
 from .sandbox import ChildCrashed, SandboxFailure, render_text
 
 
@@ -20,7 +21,8 @@ async def render_template(request: RenderTemplate) -> Rendered:
             is.
     """
     try:
-        return Rendered(text=await render_text(request))
+        async with heartbeats():
+            return Rendered(text=await render_text(request))
     except SandboxFailure as failure:
         raise user_failure(failure.message, failure.error_type) from None
     except ChildCrashed as crash:

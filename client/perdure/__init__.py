@@ -12,23 +12,29 @@ Path of a run: `Graph.load` validates the file, `Client.start` checks the inputs
 workers perform its effects, `RunHandle` watches, commands and waits.
 """
 
-from perdure_graph.errors import (
-    CommandRefused,
-    InvalidGraph,
-    InvalidInputs,
-    NodeError,
-    PerdureError,
-    PlatformError,
-    RunFailed,
-    RunNotFound,
-)
-from perdure_graph.graph import Graph
-from perdure_graph.request import Pin, RunOptions, RunResult
+from __future__ import annotations
 
-from .client import Client, RunSummary
-from .embedded import embedded
-from .handle import RunHandle
-from .sync import Sync
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perdure_graph.errors import (
+        CommandRefused,
+        InvalidGraph,
+        InvalidInputs,
+        NodeError,
+        PerdureError,
+        PlatformError,
+        RunFailed,
+        RunNotFound,
+    )
+    from perdure_graph.graph import Graph
+    from perdure_graph.request import Pin, RunOptions, RunResult
+
+    from .client import Client, RunSummary
+    from .handle import RunHandle
+    from .stack import embedded
+    from .sync import Sync
 
 __all__ = [
     "Client",
@@ -49,3 +55,22 @@ __all__ = [
     "Sync",
     "embedded",
 ]
+
+# Imported when first used: Temporal's client takes a second to import, and `perdure --help` needs none of it.
+_HOMES = {
+    "Client": "perdure.client",
+    "Graph": "perdure_graph.graph",
+    "Pin": "perdure_graph.request",
+    "RunHandle": "perdure.handle",
+    "RunOptions": "perdure_graph.request",
+    "RunResult": "perdure_graph.request",
+    "RunSummary": "perdure.client",
+    "Sync": "perdure.sync",
+    "embedded": "perdure.stack",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "perdure_graph.errors")), name)

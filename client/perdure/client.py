@@ -77,7 +77,7 @@ class Client:
             temporal = await TemporalClient.connect(address, namespace=namespace, **options)
         except RuntimeError as error:
             raise PlatformError(
-                f"no Temporal server answers at {address!r} ({error}). Start one with `perdure dev`, or give its "
+                f"no Temporal server answers at {address!r}. Start one with `perdure dev`, or give its "
                 "address in PERDURE_ADDRESS."
             ) from error
         return cls(temporal, task_queue)

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from fakes.http_server import BIG, PNG, HttpServer, Recorded, http_server
-from perdure_activities import http
+from perdure_activities import heartbeat
 from perdure_activities.files import FileStore
 from perdure_activities.http import execute_http, send_http
 from perdure_activities.net import NetSettings
@@ -299,7 +299,7 @@ async def test_the_activity_heartbeats_until_the_answer_comes(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERDURE_HTTP_ALLOW", "127.0.0.1")
-    monkeypatch.setattr(http, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.01)
     environment, beats = ActivityEnvironment(), 0
 
     def beat(*_details: Any) -> None:

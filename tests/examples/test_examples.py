@@ -21,7 +21,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from perdure import Client, Graph, RunHandle, RunResult
 from perdure.testing import find, run_cases
 from perdure_graph import checks
-from perdure_graph.events import ContainerStarted, FormRequired, NodeFinished
+from perdure_graph.events import ContainerStarted, Event, FormRequired, NodeFinished
 from perdure_worker import plugins
 from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
@@ -110,7 +110,7 @@ def expected_total() -> int:
 async def test_the_200_orders(client: temporalio.client.Client, stack: EmbeddedStack) -> None:
     inputs = {"orders_csv": (EXAMPLES / "order-batch" / "orders.csv").read_text()}
     run = await Client(client, stack.task_queue).start(flow("order-batch"), inputs)
-    events = []
+    events: list[Event] = []
     async for event in run.events():
         events.append(event)
         if isinstance(event, FormRequired):

@@ -229,7 +229,7 @@ def test_a_template_gets_null_for_what_is_missing_and_its_text_is_limited() -> N
         {"variable": "a", "value_selector": ["s", "a"]},
         {"variable": "b", "value_selector": ["s", "b"]},
     ]
-    data = node.data.model_validate({"type": "template-transform", "template": "{{ a }}", "variables": variables})
+    data = node.data.model_validate({"type": "template-transform", "template": "{{ a|int }}", "variables": variables})
     assert node.start is not None and node.resume is not None
     outcome = node.start(data, FakeContext({"s": {"a": 1}}))
     assert isinstance(outcome, Perform)

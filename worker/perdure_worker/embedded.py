@@ -22,6 +22,8 @@ from .server import Server, start_server
 from .settings import WorkerSettings
 from .temporal_cli import Progress, ensure, silent
 
+EMBEDDED_STICKY_S = 2.0
+
 StartWorker = Callable[[], Awaitable[WorkerHandle]]
 
 
@@ -127,6 +129,8 @@ async def embedded(
         PlatformError: no Temporal CLI and no way to get it, or a process did not come up.
     """
     chosen = settings or WorkerSettings()
+    # A worker of one machine is soon known to be dead; a fleet's may only be slow.
+    chosen = chosen.model_copy(update={"sticky_timeout_s": min(chosen.sticky_timeout_s, EMBEDDED_STICKY_S)})
     if workers > 1 and not worker_process:
         raise PlatformError("One process runs one worker. Use `worker_process=True` for more.")
     async with AsyncExitStack() as cleanup:

@@ -16,6 +16,7 @@ Activity = Callable[..., Any]
 # would else be imported inside a workflow task, under its 2 s limit and behind Python's import lock.
 PASSED_THROUGH = (
     "perdure_graph",
+    "perdure_workflows",
     "pydantic",
     "pydantic_core",
     "annotated_types",

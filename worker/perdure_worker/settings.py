@@ -64,7 +64,7 @@ class WorkerSettings(BaseSettings):
     ui_port: int | None = Field(default=None, ge=1, le=65535)
     max_concurrent_activities: int = Field(default=200, ge=1)
     max_cached_workflows: int = Field(default=1000, ge=0)
-    sticky_timeout_s: float = Field(default=1.0, gt=0)
+    sticky_timeout_s: float = Field(default=5.0, gt=0)
     graceful_shutdown_s: float = Field(default=10.0, ge=0)
     smoke: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "warning"

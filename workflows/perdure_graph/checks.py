@@ -49,10 +49,12 @@ def report(graph: Graph, pins: Collection[str] = ()) -> list[Finding]:
     for finding in findings:
         by_node.setdefault(finding.node if finding.node in graph.nodes else "", []).append(finding)
     rows = by_node.get("", [])
+    live = live_nodes(graph)
     for node in graph.nodes.values():
         own = by_node.get(node.id, [])
         if not _can_run(node, pins):
-            rows.append(_refusal(node))
+            refusal = _refusal(node)
+            rows.append(refusal if node.id in live else refusal.model_copy(update={"level": "warning"}))
         elif not any(finding.level == "differs" for finding in own):
             pinned = _is_pinned(node, pins)
             rows.append(_about(node, "same", "answers what it is pinned to." if pinned else "runs as in Dify."))

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-EffectClass = Literal["local", "code", "http", "io"]
+EffectClass = Literal["template", "code", "http", "io"]
 
 
 class Reply(BaseModel):
@@ -44,7 +44,7 @@ class RenderTemplate(Effect):
     """Render a Jinja2 template with plain JSON variables in a killable child process."""
 
     activity = "render_template"
-    effect_class = "local"
+    effect_class = "template"
     reply = Rendered
 
     template: str

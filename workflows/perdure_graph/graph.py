@@ -303,3 +303,7 @@ def _out_edges(edges: tuple[Edge, ...], nodes: dict[str, Node]) -> dict[str, tup
     for index, edge in enumerate(edges):
         out[edge.source].append(OutEdge(index=index, handle=edge.handle, target=edge.target))
     return {node: tuple(items) for node, items in out.items()}
+
+
+# Listed at import: a workflow must never be the first to read the file system.
+registry()

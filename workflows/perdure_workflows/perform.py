@@ -21,7 +21,7 @@ from perdure_graph.commands import (
 )
 from perdure_graph.effects import EffectClass
 
-from .policies import MAX_PAYLOAD_BYTES, activity_options, local_options
+from .policies import MAX_PAYLOAD_BYTES, activity_options
 
 Deliver = Callable[[Input], None]
 
@@ -58,25 +58,15 @@ class Performer:
             )
             self._deliver(EffectFailed(call.key, message, "PayloadTooLarge"))
             return
-        if effect.effect_class == "local":
-            task = workflow.start_local_activity(
-                effect.activity,
-                effect,
-                result_type=effect.reply,
-                activity_id=call.key,
-                summary=call.title,
-                **local_options(effect),
-            )
-        else:
-            task = workflow.start_activity(
-                effect.activity,
-                effect,
-                result_type=effect.reply,
-                activity_id=call.key,
-                summary=call.title,
-                task_queue=self._queues.get(effect.effect_class),
-                **activity_options(effect),
-            )
+        task = workflow.start_activity(
+            effect.activity,
+            effect,
+            result_type=effect.reply,
+            activity_id=call.key,
+            summary=call.title,
+            task_queue=self._queues.get(effect.effect_class),
+            **activity_options(effect),
+        )
         self._watch(call.key, task, None)
 
     def _watch(self, key: str, task: asyncio.Task[Any], done: Input | None) -> None:

@@ -2,6 +2,9 @@
 
 Failures of the user's making come back as non-retryable errors and are retried, if at all, by the core as the graph
 says. What Temporal retries is the rest: a worker that died, a machine that hangs.
+
+There are no local activities: a query that meets a workflow task with one in flight makes the SDK (1.35.0) record its
+result before workflow code has seen it, and the history can then no longer be replayed.
 """
 
 from __future__ import annotations
@@ -18,17 +21,9 @@ from perdure_graph.effects import Effect
 MAX_PAYLOAD_BYTES = 2 * 1024 * 1024 - 16 * 1024
 
 _HEARTBEAT = timedelta(seconds=5)
-_LOCAL_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=3)
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10), maximum_attempts=5
 )
-
-
-class LocalOptions(TypedDict):
-    """Keywords for `workflow.start_local_activity`."""
-
-    start_to_close_timeout: timedelta
-    retry_policy: RetryPolicy
 
 
 class ActivityOptions(TypedDict):
@@ -38,11 +33,6 @@ class ActivityOptions(TypedDict):
     heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
     cancellation_type: workflow.ActivityCancellationType
-
-
-def local_options(effect: Effect) -> LocalOptions:
-    """Options of a local activity: short, no heartbeat."""
-    return LocalOptions(start_to_close_timeout=timedelta(seconds=effect.budget_s()), retry_policy=_LOCAL_RETRY)
 
 
 def activity_options(effect: Effect) -> ActivityOptions:

@@ -101,7 +101,10 @@ class GraphRun:
             f"**{state.status}** after {state.steps} steps" + "".join(f"\n- waits for form `{key}`" for key in waiting)
         )
         if _STATUS in workflow.info().typed_search_attributes:
-            workflow.upsert_search_attributes([_STATUS.value_set(state.status), _WAITING_ON.value_set(waiting)])
+            # The SDK leaves the type parameter of its updates open.
+            workflow.upsert_search_attributes(  # pyright: ignore[reportUnknownMemberType]
+                [_STATUS.value_set(state.status), _WAITING_ON.value_set(waiting)]
+            )
 
     def _check(self, command: Command) -> None:
         try:

@@ -42,7 +42,3 @@ def _declared() -> Iterator[tuple[str, NodeType[Any]]]:
             yield module.__name__, node_type
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
         yield f"entry point {point.name!r}", point.load()
-
-
-# Listed at import: a workflow must never be the first to read the file system.
-registry()

@@ -1,4 +1,4 @@
-"""template-transform: render a Jinja2 template in a child process."""
+"""template-transform: render a Jinja2 template; a plain one is filled in place, others in a child process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..effects import Rendered, RenderTemplate
 from ..errors import NodeError
+from ..plain_template import fill
 from ..values import ValueType
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
 
@@ -32,8 +33,11 @@ class TemplateTransformData(NodeData):
 
 
 def start(data: TemplateTransformData, ctx: Context) -> Outcome:
-    """Ask for the rendering; a variable that does not exist is None."""
+    """Fill a plain template, or ask for the rendering; a variable that does not exist is None."""
     variables = {v.variable: _value(v, ctx) for v in data.variables}
+    text = fill(data.template, variables)
+    if text is not None:
+        return _done(text, variables)
     effect = RenderTemplate(template=data.template, variables=variables, max_chars=MAX_CHARS)
     return Perform(effect=effect, inputs=variables)
 
@@ -44,10 +48,14 @@ def _value(variable: NamedSelector, ctx: Context) -> Any:
 
 
 def resume(_data: TemplateTransformData, _ctx: Context, reply: Rendered) -> Outcome:
-    """Check the size of the text."""
-    if len(reply.text) > MAX_CHARS:
+    """Take the rendered text."""
+    return _done(reply.text, {})
+
+
+def _done(text: str, inputs: dict[str, Any]) -> Done:
+    if len(text) > MAX_CHARS:
         raise NodeError(f"Output length exceeds {MAX_CHARS} characters", "ValueError")
-    return Done(outputs={"output": reply.text})
+    return Done(outputs={"output": text}, inputs=inputs)
 
 
 def _outputs(_data: TemplateTransformData) -> dict[str, ValueType]:
