@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +123,35 @@ async def test_a_killed_worker_costs_nothing_that_was_done(target: HttpServer, m
         assert len(again) == 2 + 2 * ITEMS, "each code and HTTP step completed exactly once"
         numbers = [event.seq async for event in handle.events()]
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "order-batch"
+
+
+@pytest.mark.crash
+async def test_the_order_batch_survives_a_kill_in_its_iteration() -> None:
+    inputs = {"orders_csv": (EXAMPLE / "orders.csv").read_text(), "order_limit": 10_000}
+    graph = Graph.load(EXAMPLE / "flow.yml")
+    settings = WorkerSettings(address=None, db=None, ui_port=None, task_queue="crash-orders")
+    async with embedded(settings) as stack:
+        client = Client(stack.client, stack.task_queue)
+        undisturbed = await (await client.start(graph, inputs)).outputs()
+        handle = await client.start(graph, inputs)
+        async with asyncio.timeout(30):
+            async for event in handle.events():
+                if event.type == "iteration_next" and event.index >= 8:
+                    break
+        await stack.kill_worker()
+        before = await completed(stack, handle.run_id)
+        assert before, "the kill must hit the middle of the run"
+        await stack.restart_worker()
+        async with asyncio.timeout(90):
+            assert await handle.outputs() == undisturbed
+        history = await stack.client.get_workflow_handle(handle.run_id).fetch_history()
+        scheduled = [
+            event.activity_task_scheduled_event_attributes.activity_id
+            for event in history.events
+            if event.HasField("activity_task_scheduled_event_attributes")
+        ]
+        assert len(scheduled) == len(set(scheduled)), "an effect was asked for twice"
+        assert before < await completed(stack, handle.run_id)

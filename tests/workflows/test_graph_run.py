@@ -207,7 +207,7 @@ async def test_a_value_over_the_payload_limit_fails_the_node_by_name(perdure: Cl
     every = {f"{name}{i}": [f"make{i}", name] for i in range(3) for name in "ab"}
     flow = graph(
         *makers,
-        template("join", "{{ a0 }}", **every),
+        template("join", "{{ a0 | upper }}", **every),
         end(),
         edges=[("start", "make0"), ("make0", "make1"), ("make1", "make2"), ("make2", "join"), ("join", "end")],
     )

@@ -69,8 +69,14 @@ class NodeContext:
         return self.run.memo
 
     def get(self, selector: Sequence[str]) -> Any | Missing:
-        """Read a variable."""
+        """Read a variable; those of nodes beside this one are missing, in whatever order they run."""
+        if selector and self._is_beside(selector[0]):
+            return MISSING
         return pool.lookup(self.state, self.frame, selector)
+
+    def _is_beside(self, other: str) -> bool:
+        by = self.frame.ready_by.get(self.node.id)
+        return by is not None and other != self.node.id and self.frame.ready_by.get(other) == by
 
     def type_of(self, selector: Sequence[str]) -> ValueType:
         """Declared or inferred type of a variable."""

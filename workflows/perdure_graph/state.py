@@ -59,6 +59,7 @@ class Frame(BaseModel):
     scope: variables that belong to the frame; None shares the parent's (loops).
     arrived: per node, how many incoming edges are decided and how many of them were taken.
     open: nodes that are ready, running or waiting; the frame is finished when none is left.
+    ready_by: per node, whose end made it ready; nodes with the same one run side by side.
     """
 
     id: str = ""
@@ -69,6 +70,7 @@ class Frame(BaseModel):
     arrived: dict[str, tuple[int, int]] = {}
     nodes: dict[str, NodeRun] = {}
     open: int = 0
+    ready_by: dict[str, str] = {}
     loop_end: bool = False
     answers: list[str] = []
 

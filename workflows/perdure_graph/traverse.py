@@ -1,7 +1,8 @@
 """Edges: which are taken, which are skipped, and which nodes that makes ready.
 
 A node is ready once every incoming edge is decided and at least one was taken; it is skipped once all were skipped.
-So a join waits for every path into it and runs exactly once per frame.
+So a join waits for every path into it and runs exactly once per frame. Nodes that the same end makes ready run side
+by side: whatever starts first, none of them sees what another puts out (`machine.NodeContext`).
 """
 
 from __future__ import annotations
@@ -21,24 +22,27 @@ def follow(m: Machine, frame: Frame, node: Node, handle: str | None) -> None:
     if handle is not None:
         for edge in edges:
             if edge.handle != handle:
-                skip(m, frame, edge.target)
+                skip(m, frame, edge.target, node.id)
     for edge in edges:
         if handle is None or edge.handle == handle:
             stream.edge_taken(m, frame, edge)
-            _arrive(m, frame, edge.target, taken=True)
+            _arrive(m, frame, edge.target, node.id, taken=True)
 
 
-def skip(m: Machine, frame: Frame, target: str) -> None:
-    """Spread a skipped edge: nodes whose edges are now all skipped are skipped too, and so on."""
+def skip(m: Machine, frame: Frame, target: str, by: str) -> None:
+    """Spread a skipped edge: nodes whose edges are now all skipped are skipped too, and so on.
+
+    by: the node whose end skips the edge.
+    """
     stack = [target]
     while stack:
         node_id = stack.pop()
-        if _arrive(m, frame, node_id, taken=False):
+        if _arrive(m, frame, node_id, by, taken=False):
             frame.nodes[node_id] = NodeRun(status="skipped", started_at=m.now)
             stack.extend(edge.target for edge in reversed(m.graph.out[node_id]))
 
 
-def _arrive(m: Machine, frame: Frame, node_id: str, *, taken: bool) -> bool:
+def _arrive(m: Machine, frame: Frame, node_id: str, by: str, *, taken: bool) -> bool:
     """Count a decided edge into a node; enqueue the node when it is ready. True when it is skipped instead."""
     decided, count = frame.arrived.get(node_id, (0, 0))
     decided, count = decided + 1, count + int(taken)
@@ -47,5 +51,8 @@ def _arrive(m: Machine, frame: Frame, node_id: str, *, taken: bool) -> bool:
         return False
     if count == 0:
         return True
+    # Loop variables are there from the start of the loop: a container hides nothing.
+    if m.graph.nodes[node_id].type.role != "container":
+        frame.ready_by[node_id] = by
     m.enqueue(frame, node_id)
     return False
