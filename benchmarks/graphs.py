@@ -26,6 +26,12 @@ def template(node_id: str, source: str) -> NodeSpec:
     return _node(node_id, "template-transform", template="{{ text }}", variables=variables)
 
 
+def jinja(node_id: str, source: str) -> NodeSpec:
+    """A template node that needs the template engine, and so an activity."""
+    spec = template(node_id, source)
+    return spec.model_copy(update={"data": {**spec.data, "template": "{{ text | lower }}"}})
+
+
 def chain(length: int, make: MakeNode, output: str = "text") -> Graph:
     """start -> n0 -> n1 -> ... -> end; each node takes the output of the one before it."""
     names = ["start", *_names(length)]

@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cold_start import cold_start
-from graphs import bench, chain, fan_out, template
+from graphs import bench, chain, fan_out, jinja, template
 from measure import BASELINE_QUEUE, Measure, Summary, baseline_runs, perdure_runs, rounds
 
 from perdure import Client
@@ -59,12 +59,14 @@ async def measure_pairs(stack: EmbeddedStack, baseline_pid: int, count: int) -> 
 
 
 async def measure_templates(stack: EmbeddedStack, count: int) -> dict[str, Summary]:
-    """Measure a chain and a fan-out of template nodes, which are local activities."""
+    """Measure chains and fan-outs of template nodes: plain ones are filled in place, others are activities."""
     client, worker = Client(stack.client, stack.task_queue), stack.worker_pids[0]
     return await rounds(
         {
             "template_chain": perdure_runs(client, worker, chain(TEMPLATES, template, "output")),
             "template_fanout": perdure_runs(client, worker, fan_out(TEMPLATES, template, "output")),
+            "jinja_chain": perdure_runs(client, worker, chain(TEMPLATES, jinja, "output")),
+            "jinja_fanout": perdure_runs(client, worker, fan_out(TEMPLATES, jinja, "output")),
         },
         count,
     )
@@ -91,8 +93,10 @@ def table(pairs: Pairs, templates: dict[str, Summary], cold: float) -> str:
         "chain": f"chain of {CHAIN} activities",
         "fanout": f"fan-out of {FAN_OUT} activities",
         "runs": f"{RUNS} runs of {RUN_LENGTH} activities",
-        "template_chain": f"chain of {TEMPLATES} template nodes",
-        "template_fanout": f"fan-out of {TEMPLATES} template nodes",
+        "template_chain": f"chain of {TEMPLATES} plain templates",
+        "template_fanout": f"fan-out of {TEMPLATES} plain templates",
+        "jinja_chain": f"chain of {TEMPLATES} templates, filter",
+        "jinja_fanout": f"fan-out of {TEMPLATES}, filter",
     }
     lines = [_row("", "by hand", "perdure", "ratio", "worker CPU", "ratio", "events", "ratio")]
     for name, (baseline, perdure) in pairs.items():
@@ -139,6 +143,8 @@ def report(pairs: Pairs, templates: dict[str, Summary], cold: float) -> dict[str
         "runs_ratio": wall["runs"],
         "template_chain_s": templates["template_chain"].seconds,
         "template_fanout_s": templates["template_fanout"].seconds,
+        "jinja_chain_s": templates["jinja_chain"].seconds,
+        "jinja_fanout_s": templates["jinja_fanout"].seconds,
         "cold_start_s": cold,
     }
     return {name: round(value, 3) for name, value in numbers.items()}

@@ -25,6 +25,7 @@ async def heartbeats() -> AsyncGenerator[None]:
 
 
 async def _beat() -> None:
+    # Most effects are done before the first is due, and each costs a call to the server.
     while True:
-        activity.heartbeat()
         await asyncio.sleep(HEARTBEAT_S)
+        activity.heartbeat()

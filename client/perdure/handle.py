@@ -34,6 +34,8 @@ from perdure_graph.view import EventPage, RunView
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 0.5
 _RPC_TIMEOUT = timedelta(seconds=10)
+# A timeout of the client's own arrives as "cancelled".
+_NO_WORKER = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
 
 
 class _Updates(Protocol):
@@ -154,7 +156,7 @@ class RunHandle:
                 raise CommandRefused(f"run {self.run_id!r} cannot answer {name!r}: {error.message}") from error
             except RPCError as error:
                 # No worker answered in time: runs outlive workers, so wait for the next one.
-                if error.status not in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION):
+                if error.status not in _NO_WORKER:
                     raise self._rpc_error(error) from error
                 await asyncio.sleep(_POLL_MOST_S)
 

@@ -32,6 +32,7 @@ def check(result: Any, **types: Any) -> dict[str, Any]:
         (True, "number", 1),
         (2.5, "number", 2.5),
         (True, "boolean", True),
+        ("x", "boolean", "x"),
         ({"a": [1, 2]}, "object", {"a": [1, 2]}),
         (["a", None, "b\x00"], "array[string]", ["a", None, "b"]),
         ([1, True, 2.5], "array[number]", [1, 1, 2.5]),
@@ -117,7 +118,7 @@ def test_null_passes_as_any_type(kind: str) -> None:
             "OutputValidationError",
         ),
         ({"r": "x"}, {"r": "number"}, "Output r is not a number, got str instead.", "OutputValidationError"),
-        ({"r": "x"}, {"r": "boolean"}, "Output r is not a boolean, got str instead.", "OutputValidationError"),
+        ({"r": ["x"]}, {"r": "array[boolean]"}, "Output r[0] is not a boolean, got str instead.", "OutputValidationError"),
         ({"r": []}, {"r": "object"}, "Output r is not an object, got list instead.", "OutputValidationError"),
         ({"r": {}}, {"r": "array[string]"}, "Output r is not an array, got dict instead.", "OutputValidationError"),
         (

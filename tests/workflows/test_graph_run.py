@@ -260,7 +260,15 @@ async def test_a_step_limit_ends_a_run(perdure: Client) -> None:
 
 async def test_the_temporal_ui_reads_well(perdure: Client) -> None:
     flow = graph(
-        code("named", "def main():\n    return {'r': 1}", {"r": "number"}),
+        node(
+            "named",
+            "code",
+            title="Count the rows",
+            code="def main():\n    return {'r': 1}",
+            code_language="python3",
+            outputs={"r": {"type": "number"}},
+            variables=[],
+        ),
         end(),
         edges=[("start", "named"), ("named", "end")],
         name="Monthly report",
@@ -275,4 +283,4 @@ async def test_the_temporal_ui_reads_well(perdure: Client) -> None:
     history = await workflow.fetch_history()
     scheduled = [e for e in history.events if e.HasField("activity_task_scheduled_event_attributes")]
     assert [e.activity_task_scheduled_event_attributes.activity_id for e in scheduled] == ["named"]
-    assert [e.user_metadata.summary.data for e in scheduled] == [b'"named"']
+    assert [e.user_metadata.summary.data for e in scheduled] == [b'"Count the rows"']

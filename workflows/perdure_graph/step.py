@@ -183,7 +183,7 @@ def _apply_command(m: Machine, command: Command) -> None:
 def _drain(m: Machine) -> None:
     """Start ready nodes, first come first served, within the limit; then settle the status of the run."""
     state = m.state
-    while state.ready and state.pause is None and len(state.tasks) < state.options.max_parallel:
+    while state.ready and state.pause is None and _in_flight(state) < state.options.max_parallel:
         frame_id, node_id = state.ready.popleft()
         frame = state.frames.get(frame_id)
         if frame is not None:
@@ -206,6 +206,11 @@ def _settle_status(m: Machine) -> None:
         m.emit(RunPaused, reasons=reasons(state))
     elif was == "paused" and status != "paused":
         m.emit(RunResumed)
+
+
+def _in_flight(state: RunState) -> int:
+    """Count what holds a place: effects, and nodes between two attempts, so that a retry keeps its turn."""
+    return len(state.tasks) + len(state.timers) - _form_timers(state)
 
 
 def _form_timers(state: RunState) -> int:

@@ -63,7 +63,8 @@ class Performer:
             effect,
             result_type=effect.reply,
             activity_id=call.key,
-            summary=call.title,
+            # A summary costs as much as the rest of the call; the activity id already names the node.
+            summary=call.title if call.title != call.node_id else None,
             task_queue=self._queues.get(effect.effect_class),
             **activity_options(effect),
         )

@@ -126,8 +126,7 @@ def _check_scalar(value: Any, output: CodeOutput, path: str, depth: int) -> Any:
                 raise _invalid(f"Output {path} is not a number, got {_kind(value)} instead.")
             return _number(value, path)
         case "boolean":
-            if not isinstance(value, bool):
-                raise _invalid(f"Output {path} is not a boolean, got {_kind(value)} instead.")
+            # Dify checks the items of an array[boolean], but takes anything for a boolean.
             return value
         case _:
             if not isinstance(value, dict):
@@ -155,6 +154,8 @@ def _check_item(item: Any, output: CodeOutput, path: str, index: int, depth: int
         return None
     if output.type == "array[object]" and not isinstance(item, dict):
         raise _invalid(f"Output {at} is not an object, got {_kind(item)} instead at index {index}.")
+    if output.type == "array[boolean]" and not isinstance(item, bool):
+        raise _invalid(f"Output {at} is not a boolean, got {_kind(item)} instead.")
     item_type = cast("OutputType", output.type[6:-1])
     return _check_scalar(item, CodeOutput(type=item_type, children=output.children), at, depth)
 

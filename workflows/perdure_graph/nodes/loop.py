@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..conditions import Condition, evaluate
 from ..errors import NodeError
-from ..values import ValueType, matches, parse_type, zero
+from ..values import ValueType, infer_type, matches, parse_type
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome
 from .iteration import ContainerData
 
@@ -53,10 +53,13 @@ class LoopEndData(NodeData):
 def initial_variables(data: LoopData, ctx: Context) -> dict[str, tuple[ValueType, Any]]:
     """Give each loop variable its type and first value.
 
+    In Dify the first value decides the type from then on: an array that starts empty takes items of any type.
+
     Raises:
         NodeError: a variable to copy is missing, or a constant does not fit its type.
     """
-    return {v.label: (parse_type(v.var_type), _initial(v, ctx)) for v in data.loop_variables}
+    values = {v.label: _initial(v, ctx) for v in data.loop_variables}
+    return {label: (infer_type(value), value) for label, value in values.items()}
 
 
 def _initial(variable: LoopVariable, ctx: Context) -> Any:
@@ -70,24 +73,19 @@ def _initial(variable: LoopVariable, ctx: Context) -> Any:
 
 
 def constant(declared: ValueType, value: JsonValue, label: str) -> Any:
-    """Type a constant: JSON text is read for all but strings; an array drawn as a YAML list is empty in Dify."""
-    if declared is ValueType.STRING:
-        return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if declared.is_array and not isinstance(value, str):
-        # Dify reads only JSON text here and drops lists, except for booleans.
-        return value if declared is ValueType.ARRAY_BOOLEAN and isinstance(value, list) else []
-    if isinstance(value, str):
-        if not value.strip():
-            return zero(declared)
+    """Type a constant: text is read as JSON for all but strings; null and blanks are no value, except for arrays."""
+    if declared.is_array and declared is not ValueType.ARRAY_BOOLEAN and (not value or not isinstance(value, str)):
+        # Dify reads only JSON text here and drops an array drawn as a YAML list.
+        return []
+    read = value
+    if isinstance(value, str) and declared is not ValueType.STRING:
         try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise NodeError(f"Loop variable {label!r}: {value!r} is not {declared}", "ValueError") from error
-    if value is None:
-        return zero(declared)
-    if not matches(declared, value):
+            read = json.loads(value)
+        except ValueError:
+            read = None
+    if not matches(declared, read):
         raise NodeError(f"Loop variable {label!r}: {value!r} is not {declared}", "ValueError")
-    return value
+    return read
 
 
 def should_break(data: LoopData, ctx: Context) -> bool:
