@@ -118,7 +118,12 @@ def test_null_passes_as_any_type(kind: str) -> None:
             "OutputValidationError",
         ),
         ({"r": "x"}, {"r": "number"}, "Output r is not a number, got str instead.", "OutputValidationError"),
-        ({"r": ["x"]}, {"r": "array[boolean]"}, "Output r[0] is not a boolean, got str instead.", "OutputValidationError"),
+        (
+            {"r": ["x"]},
+            {"r": "array[boolean]"},
+            "Output r[0] is not a boolean, got str instead.",
+            "OutputValidationError",
+        ),
         ({"r": []}, {"r": "object"}, "Output r is not an object, got list instead.", "OutputValidationError"),
         ({"r": {}}, {"r": "array[string]"}, "Output r is not an array, got dict instead.", "OutputValidationError"),
         (
