@@ -155,7 +155,7 @@ def _check_item(item: Any, output: CodeOutput, path: str, index: int, depth: int
     if output.type == "array[object]" and not isinstance(item, dict):
         raise _invalid(f"Output {at} is not an object, got {_kind(item)} instead at index {index}.")
     if output.type == "array[boolean]" and not isinstance(item, bool):
-        raise _invalid(f"Output {at} is not a boolean, got {_kind(item)} instead.")
+        raise _invalid(f"Output {at} is not a boolean, got {_kind(cast('object', item))} instead.")
     item_type = cast("OutputType", output.type[6:-1])
     return _check_scalar(item, CodeOutput(type=item_type, children=output.children), at, depth)
 
