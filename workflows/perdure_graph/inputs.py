@@ -33,7 +33,8 @@ def check_inputs(variables: Sequence[StartVariable], inputs: Mapping[str, Any], 
         try:
             checked[variable.variable] = _check(variable, inputs.get(variable.variable))
         except (_Wrong, FileProblem) as problem:
-            raise InvalidInputs(f"{variable.variable} {problem}", node=node, field=variable.variable) from None
+            text = f"node {node!r}, input {variable.variable!r}: {variable.variable} {problem}"
+            raise InvalidInputs(text, node=node, field=variable.variable) from None
     return checked
 
 
