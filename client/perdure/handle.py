@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol, cast
@@ -33,6 +34,8 @@ from perdure_graph.view import EventPage, RunView
 
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 0.5
+_UPDATE_TRIES = 20
+_UPDATE_PAUSE_S = 0.05
 _RPC_TIMEOUT = timedelta(seconds=10)
 # A timeout of the client's own arrives as "cancelled".
 _NO_WORKER = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
@@ -41,7 +44,7 @@ _NO_WORKER = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION
 class _Updates(Protocol):
     """The part of a workflow handle whose overloads the SDK types only in part."""
 
-    async def execute_update(self, update: str, arg: object, *, result_type: type[RunView]) -> RunView: ...
+    async def execute_update(self, update: str, arg: object, *, id: str, result_type: type[RunView]) -> RunView: ...
 
 
 class RunHandle:
@@ -129,12 +132,20 @@ class RunHandle:
         return await self._update(naming.SUBMIT, Submit(form=form, action=action, values=dict(values or {})))
 
     async def _update(self, name: str, command: Command) -> RunView:
-        try:
-            return await cast("_Updates", self._workflow).execute_update(name, command, result_type=RunView)
-        except WorkflowUpdateFailedError as error:
-            raise CommandRefused(_message(error.cause)) from error
-        except RPCError as error:
-            raise await self._closed(name, error) from error
+        updates = cast("_Updates", self._workflow)
+        # One id for all tries: a command that did arrive is answered again, not given again.
+        update_id = str(uuid.uuid4())
+        for again in range(_UPDATE_TRIES, -1, -1):
+            try:
+                return await updates.execute_update(name, command, id=update_id, result_type=RunView)
+            except WorkflowUpdateFailedError as error:
+                raise CommandRefused(_message(error.cause)) from error
+            except RPCError as error:
+                # The workflow task met a reply that had just come in, and is tried anew without the update.
+                if error.status is not RPCStatusCode.FAILED_PRECONDITION or not again:
+                    raise await self._closed(name, error) from error
+                await asyncio.sleep(_UPDATE_PAUSE_S)
+        raise AssertionError("the last try returns or raises")
 
     async def _closed(self, name: str, error: RPCError) -> PerdureError:
         """Say why a command found no open run: it has ended, or there is none."""

@@ -77,10 +77,14 @@ async def test_queries_leave_histories_replayable(stack: EmbeddedStack, flow: An
         await replayer.replay_workflow(history)
 
 
-async def test_a_stopped_run_replays(stack: EmbeddedStack) -> None:
+async def test_a_stop_at_any_moment_stops_and_replays(stack: EmbeddedStack) -> None:
     client = Client(stack.client, stack.task_queue)
-    handle = await client.start(Graph.from_document(items()), {"items": {"l": list(range(12))}})
-    await handle.stop()
-    assert (await handle.result()).status == "stopped"
-    history = await client.temporal.get_workflow_handle(handle.run_id).fetch_history()
-    await Replayer(workflows=list(WORKFLOWS), data_converter=pydantic_data_converter).replay_workflow(history)
+    graph = Graph.from_document(items())
+    replayer = Replayer(workflows=list(WORKFLOWS), data_converter=pydantic_data_converter)
+    for moment in range(12):
+        handle = await client.start(graph, {"items": {"l": list(range(40))}})
+        await asyncio.sleep(moment * 0.004)
+        assert (await handle.stop()).status == "stopped"
+        result = await handle.result()
+        assert (result.status, result.outputs) == ("stopped", {})
+        await replayer.replay_workflow(await client.temporal.get_workflow_handle(handle.run_id).fetch_history())

@@ -74,12 +74,13 @@ class Performer:
         self._pending[key] = task
 
         def finished(finished_task: asyncio.Task[Any]) -> None:
+            # Looked at in any case: asyncio complains of exceptions that nobody retrieves.
+            error = None if finished_task.cancelled() else finished_task.exception()
             if self._pending.get(key) is not finished_task:
                 return
             del self._pending[key]
             if finished_task.cancelled():
                 return
-            error = finished_task.exception()
             if error is not None:
                 self._deliver(EffectFailed(key, *_explain(error)))
             else:

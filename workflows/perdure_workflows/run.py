@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -26,6 +27,9 @@ _STATUS = SearchAttributeKey.for_keyword(naming.STATUS_ATTRIBUTE)
 _WAITING_ON = SearchAttributeKey.for_keyword_list(naming.WAITING_ON_ATTRIBUTE)
 
 
+_SETTLE = timedelta(milliseconds=1)
+
+
 def _now() -> int:
     return workflow.time_ns() // 1_000_000
 
@@ -43,6 +47,7 @@ class GraphRun:
         self._problem: PerdureError | None = None
         self._crash: BaseException | None = None
         self._shown: str = "running"
+        self._ended_by_update = False
         self._performer = Performer(self._deliver, dict(request.options.queues))
         try:
             self._graph = graph_of(request.graph)
@@ -69,6 +74,10 @@ class GraphRun:
         if self._crash is not None:
             # A bug of ours: fail the workflow task, so that the run goes on once the code is mended.
             raise self._crash
+        if self._ended_by_update:
+            # A task that completes the workflow fails when a reply has just come in, and an update in it is lost.
+            # So the update gets a task of its own: once it has returned, it is in the history.
+            await workflow.sleep(_SETTLE)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return _conclude(result(self._run_state))
 
@@ -179,6 +188,7 @@ class GraphRun:
 
     def _updated(self, command: Command) -> RunView:
         self._deliver(command)
+        self._ended_by_update = self._run_state.ended
         return self.status()
 
     @workflow.query(name=naming.STATUS)
