@@ -223,7 +223,7 @@ def _finish(m: Machine, parent: Frame, node: Node, run: NodeRun, outputs: Mappin
 def _cancel_inside(m: Machine, frame: Frame) -> None:
     """Forget everything in a frame and in the frames inside it; cancel what is in flight there."""
     state = m.state
-    for table in (state.tasks, state.timers, state.waiting):
+    for table in (state.tasks, state.timers, state.deadlines, state.waiting):
         for key in [k for k, place in table.items() if place.frame.startswith(frame.id)]:
             if table.pop(key) and table is not state.waiting:
                 m.out.append(Cancel(key=key))

@@ -146,7 +146,7 @@ def _wait(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: WaitForm)
     expires: int | None = None
     if outcome.form.timeout_s is not None:
         expires = m.now + int(outcome.form.timeout_s * 1000)
-        m.state.timers[key] = Place(frame=frame.id, node=node.id)
+        m.state.deadlines[key] = m.state.waiting[key]
         m.out.append(StartTimer(key=key, seconds=outcome.form.timeout_s))
     m.emit_node(FormRequired, frame, node, key=key, form=outcome.form, expires_at=expires)
 
@@ -154,7 +154,7 @@ def _wait(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: WaitForm)
 def answer_form(m: Machine, key: str, reply: FormReply) -> None:
     """Give a waiting node what the person (or the clock) decided."""
     place = m.state.waiting.pop(key)
-    if m.state.timers.pop(key, None) is not None and reply.action is not None:
+    if m.state.deadlines.pop(key, None) is not None:
         m.out.append(Cancel(key=key))
     frame = m.state.frames[place.frame]
     frame.nodes[place.node].status = "running"
@@ -302,10 +302,11 @@ def finish(m: Machine, status: RunStatus, error: RunError | None = None) -> None
         return
     if status in ("succeeded", "partial-succeeded"):
         stream.flush(m)
-    for key in [*state.tasks, *state.timers]:
+    for key in [*state.tasks, *state.timers, *state.deadlines]:
         m.out.append(Cancel(key=key))
     state.tasks.clear()
     state.timers.clear()
+    state.deadlines.clear()
     state.ready.clear()
     state.waiting.clear()
     state.held.clear()

@@ -102,7 +102,11 @@ class StreamState(BaseModel):
 
 
 class RunState(BaseModel):
-    """Everything about a run."""
+    """Everything about a run.
+
+    ready: nodes to start, first come first served, as (frame, node).
+    tasks: effects in flight; timers: nodes between two attempts; deadlines: timers of open forms; each by its key.
+    """
 
     run_id: str
     graph_hash: str
@@ -114,6 +118,7 @@ class RunState(BaseModel):
     ready: deque[tuple[str, str]] = deque()
     tasks: dict[str, Place] = {}
     timers: dict[str, Place] = {}
+    deadlines: dict[str, Place] = {}
     held: list[Held] = []
     waiting: dict[str, Place] = {}
     stream: StreamState = Field(default_factory=StreamState)

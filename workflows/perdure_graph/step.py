@@ -149,14 +149,13 @@ def _apply_reply(m: Machine, happened: EffectDone | EffectFailed) -> None:
 
 
 def _apply_timer(m: Machine, key: str) -> None:
-    place = m.state.timers.pop(key, None)
-    if place is None:
-        return
-    if key in m.state.waiting:
-        frame = m.state.frames[place.frame]
-        m.emit_node(FormTimeout, frame, m.graph.nodes[place.node], key=key)
+    place = m.state.deadlines.pop(key, None)
+    if place is not None:
+        m.emit_node(FormTimeout, m.state.frames[place.frame], m.graph.nodes[place.node], key=key)
         lifecycle.answer_form(m, key, FormReply(action=None))
-    else:
+        return
+    place = m.state.timers.pop(key, None)
+    if place is not None:
         m.state.ready.append((place.frame, place.node))
 
 
@@ -197,7 +196,7 @@ def _settle_status(m: Machine) -> None:
     busy = bool(state.tasks)
     if state.pause is not None:
         status = "pausing" if busy else "paused"
-    elif not busy and state.waiting and not state.ready and len(state.timers) <= _form_timers(state):
+    elif state.waiting and not busy and not state.ready and not state.timers:
         status = "paused"
     else:
         status = "running"
@@ -210,11 +209,7 @@ def _settle_status(m: Machine) -> None:
 
 def _in_flight(state: RunState) -> int:
     """Count what holds a place: effects, and nodes between two attempts, so that a retry keeps its turn."""
-    return len(state.tasks) + len(state.timers) - _form_timers(state)
-
-
-def _form_timers(state: RunState) -> int:
-    return sum(1 for key in state.timers if key in state.waiting)
+    return len(state.tasks) + len(state.timers)
 
 
 def reasons(state: RunState) -> list[dict[str, Any]]:
