@@ -187,7 +187,7 @@ def test_what_is_wrong_is_said_before_anything_is_started(cli: Cli, tmp_path: Pa
     assert missing.json["status"] == "invalid"
     assert missing.json["run_id"] == "mine"
     assert missing.json["error"]["field"] == "who"
-    assert missing.err.startswith("error: who is required")
+    assert missing.err.startswith("error: node 'start', input 'who': who is required")
     no_object = cli("run", greet(tmp_path), "-i", "who=Ann", "-i", "o={a: 1")
     assert no_object.code == 2
     assert "o is a json_object and must be given as JSON" in no_object.err
