@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 from fakes.graphs import document, end, start
-
 from perdure import Client, Graph, Sync, embedded
 from perdure_worker.embedded import EmbeddedStack
 
