@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
@@ -123,7 +124,9 @@ def perform(m: Machine, frame: Frame, node: Node, run: NodeRun, effect: Any) -> 
     run.effects += 1
     key = key_of(frame, node) + (f"#{run.effects}" if run.effects > 1 else "")
     m.state.tasks[key] = Place(frame=frame.id, node=node.id)
-    m.out.append(Call(key=key, node_id=node.id, title=node.title, effect=effect))
+    items = "".join(re.findall(r"\[\d+\]", frame.id))
+    title = f"{node.title} {items}" if items else node.title
+    m.out.append(Call(key=key, node_id=node.id, title=title, effect=effect))
 
 
 def release(m: Machine) -> None:
