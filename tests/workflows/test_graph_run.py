@@ -284,3 +284,25 @@ async def test_the_temporal_ui_reads_well(perdure: Client) -> None:
     scheduled = [e for e in history.events if e.HasField("activity_task_scheduled_event_attributes")]
     assert [e.activity_task_scheduled_event_attributes.activity_id for e in scheduled] == ["named"]
     assert [e.user_metadata.summary.data for e in scheduled] == [b'"Count the rows"']
+
+
+async def test_effects_go_to_the_queue_of_their_class(perdure: Client) -> None:
+    flow = graph(
+        code("far", "def main():\n    return {'r': 1}", {"r": "number"}),
+        end(),
+        edges=[("start", "far"), ("far", "end")],
+    )
+    handle = await perdure.start(flow, options=RunOptions(queues={"code": "snippets-elsewhere"}))
+    workflow = perdure.temporal.get_workflow_handle(handle.run_id)
+    async with asyncio.timeout(20):
+        while not (pending := (await workflow.describe()).raw_description.pending_activities):
+            await asyncio.sleep(0.05)
+    assert [activity.activity_id for activity in pending] == ["far"]
+    history = await workflow.fetch_history()
+    [queue] = [
+        event.activity_task_scheduled_event_attributes.task_queue.name
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert queue == "snippets-elsewhere"
+    await handle.stop()
