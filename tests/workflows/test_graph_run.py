@@ -122,6 +122,9 @@ async def test_pause_holds_new_effects_and_resume_goes_on(perdure: Client) -> No
         edges=[("start", "a"), ("a", "b"), ("b", "end")],
     )
     handle = await perdure.start(flow, {"x": 5})
+    async with asyncio.timeout(20):
+        while not any(n.key == "a" for n in (await handle.status()).nodes):
+            await asyncio.sleep(0.005)
     view = await handle.pause("look")
     assert view.status in ("pausing", "paused")
     await until(handle, "paused")
