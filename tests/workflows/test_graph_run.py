@@ -309,3 +309,50 @@ async def test_effects_go_to_the_queue_of_their_class(perdure: Client) -> None:
     ]
     assert queue == "snippets-elsewhere"
     await handle.stop()
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "text"),
+    [
+        (None, InvalidInputs, "no run request"),
+        ("graph", InvalidInputs, "no run request"),
+        ({}, InvalidInputs, "graph: Field required"),
+        ({"graph": {"nodes": "x"}}, InvalidGraph, "there is no app section"),
+        ({"graph": {"kind": "app"}}, InvalidGraph, "app"),
+        ({"graph": {}, "inputs": []}, InvalidInputs, "inputs"),
+    ],
+)
+async def test_a_request_that_is_none_fails_the_run_and_hangs_nothing(
+    perdure: Client, request_: Any, error: type[Exception], text: str
+) -> None:
+    raw = await perdure.temporal.start_workflow(
+        "GraphRun", request_, id=f"raw-{uuid.uuid4()}", task_queue=perdure.task_queue
+    )
+    async with asyncio.timeout(20):
+        with pytest.raises(error, match=text):
+            await perdure.run(raw.id).result()
+
+
+async def test_a_dify_document_starts_a_run_as_it_is(perdure: Client) -> None:
+    nodes = [
+        {"id": "start", "type": "custom", "position": {"x": 0}, "data": {"type": "start", "variables": []}},
+        {
+            "id": "if",
+            "data": {
+                "type": "if-else",
+                "cases": [{"case_id": "yes", "logical_operator": "and", "conditions": []}],
+            },
+        },
+        {"id": "end", "data": {"type": "end", "outputs": [{"variable": "r", "value_selector": ["if", "result"]}]}},
+    ]
+    edges = [
+        {"id": "1", "source": "start", "target": "if"},
+        {"id": "2", "source": "if", "sourceHandle": "yes", "target": "end", "targetHandle": "target"},
+    ]
+    app = {"mode": "workflow", "name": "raw"}
+    dify = {"kind": "app", "version": "0.6.0", "app": app, "workflow": {"graph": {"nodes": nodes, "edges": edges}}}
+    for document_ in (dify, {"nodes": nodes, "edges": edges}):
+        raw = await perdure.temporal.start_workflow(
+            "GraphRun", {"graph": document_}, id=f"raw-{uuid.uuid4()}", task_queue=perdure.task_queue
+        )
+        assert await perdure.run(raw.id).outputs() == {"r": True}

@@ -79,7 +79,9 @@ def _is_note(node: Mapping, data: Mapping) -> bool:
 def _read_edge(draft: Draft, index: int, raw: Any) -> None:
     path = (*draft.base, "edges", index)
     edge = cast("Mapping", raw) if isinstance(raw, dict) else {}
-    source, target, handle = edge.get("source"), edge.get("target"), edge.get("sourceHandle", "source")
+    # `handle` is the word of normalised documents, which come this way when something else in them is wrong.
+    source, target = edge.get("source"), edge.get("target")
+    handle = edge.get("sourceHandle", edge.get("handle", "source"))
     if {text_at(edge, "source"), text_at(edge, "target")} & (draft.left_out - draft.nodes.keys() - {""}):
         return
     if not (isinstance(source, str) and isinstance(target, str) and source and target):

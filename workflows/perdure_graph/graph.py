@@ -41,7 +41,7 @@ class Variable(BaseModel):
 class Edge(BaseModel):
     """An edge; it is taken when its source finishes and selects `handle`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
     target: str
@@ -51,7 +51,7 @@ class Edge(BaseModel):
 class NodeSpec(BaseModel):
     """A node as the document has it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     data: dict[str, Any]
@@ -59,9 +59,12 @@ class NodeSpec(BaseModel):
 
 
 class Document(BaseModel):
-    """The normalised document of a graph: what is hashed and what travels in a run."""
+    """The normalised document of a graph: what is hashed and what travels in a run.
 
-    model_config = ConfigDict(frozen=True)
+    Unknown keys are refused here, so that a document as editors export it is never mistaken for a normalised one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str = "0.6.0"
     mode: Mode = "workflow"
@@ -220,9 +223,17 @@ def _cached(key: str) -> Graph:
     return Graph.from_document(Document.model_validate_json(key))
 
 
-def graph_of(document: Document) -> Graph:
-    """Build a graph, or take the one already built from the same document in this process."""
-    return _cached(document.model_dump_json())
+def graph_of(document: Document | dict[str, Any]) -> Graph:
+    """Build a graph, or take the one already built from the same document in this process.
+
+    Takes a normalised document, or one as editors export it (as JSON).
+
+    Raises:
+        InvalidGraph: with every problem found.
+    """
+    if isinstance(document, Document):
+        return _cached(document.model_dump_json())
+    return Graph.load(json.dumps(document).encode())
 
 
 def _parse(document: Document) -> tuple[dict[str, Node], tuple[Finding, ...]]:

@@ -46,11 +46,14 @@ class RunOptions(BaseModel):
 
 
 class RunRequest(BaseModel):
-    """Input of `GraphRun`. `pins` are keyed by node id or `type:<node type>`."""
+    """Input of `GraphRun`. `pins` are keyed by node id or `type:<node type>`.
+
+    graph: a normalised document, or a Dify document as JSON.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    graph: Document
+    graph: Document | dict[str, Any] = Field(union_mode="left_to_right")
     inputs: dict[str, JsonValue] = {}
     query: str | None = None
     files: list[dict[str, JsonValue]] = []

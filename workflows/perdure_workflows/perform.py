@@ -29,9 +29,9 @@ Deliver = Callable[[Input], None]
 class Performer:
     """Starts effects and timers of one run and delivers what comes back, one at a time, as Temporal recorded it."""
 
-    def __init__(self, deliver: Deliver, queues: dict[EffectClass, str]) -> None:
+    def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
-        self._queues = queues
+        self.queues: dict[EffectClass, str] = {}
         self._pending: dict[str, asyncio.Task[Any]] = {}
 
     def perform(self, dispatches: list[Dispatch]) -> None:
@@ -65,7 +65,7 @@ class Performer:
             activity_id=call.key,
             # A summary costs as much as the rest of the call; the activity id already names the node.
             summary=call.title if call.title != call.node_id else None,
-            task_queue=self._queues.get(effect.effect_class),
+            task_queue=self.queues.get(effect.effect_class),
             **activity_options(effect),
         )
         self._watch(call.key, task, None)

@@ -7,13 +7,14 @@ import json
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError
 
 from perdure_graph import naming
 from perdure_graph.commands import Begin, Command, Input, Pause, Resume, Stop, Submit
-from perdure_graph.errors import CommandRefused, PerdureError
+from perdure_graph.errors import CommandRefused, InvalidInputs, PerdureError
 from perdure_graph.graph import Graph, graph_of
 from perdure_graph.request import RunRequest, RunResult
 from perdure_graph.state import RunState
@@ -40,23 +41,26 @@ class GraphRun:
     as detail. Commands are updates and signals of the same names, queries are `status`, `events`, `variables`.
     """
 
+    # `Any`: an input that does not decode would fail the workflow task again and again, and so hang the run.
     @workflow.init
-    def __init__(self, request: RunRequest) -> None:
+    def __init__(self, request: Any = None) -> None:
         self._graph: Graph | None = None
         self._state: RunState | None = None
         self._problem: PerdureError | None = None
         self._crash: BaseException | None = None
         self._shown: str = "running"
         self._ended_by_update = False
-        self._performer = Performer(self._deliver, dict(request.options.queues))
+        self._performer = Performer(self._deliver)
         try:
-            self._graph = graph_of(request.graph)
-            self._state = open_run(self._graph, request, workflow.info().workflow_id, _now())
+            asked = _read(request)
+            self._graph = graph_of(asked.graph)
+            self._state = open_run(self._graph, asked, workflow.info().workflow_id, _now())
+            self._performer.queues = dict(asked.options.queues)
         except PerdureError as error:
             self._problem = error
 
     @workflow.run
-    async def run(self, request: RunRequest) -> RunResult:  # noqa: ARG002 - read in __init__
+    async def run(self, request: Any = None) -> RunResult:  # noqa: ARG002 - read in __init__
         """Run to the end.
 
         Raises:
@@ -207,6 +211,17 @@ class GraphRun:
     def variables(self) -> dict[str, Any]:
         """All variables of the top frame, by node."""
         return dict(self._run_state.root.scope or {})
+
+
+def _read(request: Any) -> RunRequest:
+    try:
+        return RunRequest.model_validate(request)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in detail['loc']) or 'input'}: {detail['msg']}"
+            for detail in error.errors()[:5]
+        )
+        raise InvalidInputs(f"the input of {naming.WORKFLOW_TYPE} is no run request ({problems}).") from error
 
 
 def _conclude(outcome: RunResult) -> RunResult:
