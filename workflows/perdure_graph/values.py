@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 FILE_IDENTITY = "__dify__file__"
 MAX_VARIABLE_BYTES = 200 * 1024
@@ -44,6 +44,18 @@ class ValueType(StrEnum):
         """Type of the items of an array type; `any` for `array[any]` and for non-arrays."""
         return ValueType(self.value[6:-1]) if self.is_array else ValueType.ANY
 
+
+# The types that people may declare for outputs of code and for loop variables.
+DataType = Literal[
+    "string",
+    "number",
+    "object",
+    "boolean",
+    "array[string]",
+    "array[number]",
+    "array[object]",
+    "array[boolean]",
+]
 
 NUMERIC = frozenset({ValueType.INTEGER, ValueType.FLOAT, ValueType.NUMBER})
 

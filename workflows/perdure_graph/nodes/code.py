@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from ..effects import CodeResult, RunCode
 from ..errors import NodeError
-from ..values import ValueType
+from ..values import DataType, ValueType
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
 from .template_transform import NamedSelector
 
@@ -19,24 +19,13 @@ MAX_DIGITS = 20
 MAX_DEPTH = 5
 MAX_ITEMS = {"array[string]": 30, "array[object]": 30, "array[number]": 1000}
 
-OutputType = Literal[
-    "string",
-    "number",
-    "object",
-    "boolean",
-    "array[string]",
-    "array[number]",
-    "array[object]",
-    "array[boolean]",
-]
-
 
 class CodeOutput(BaseModel):
     """A declared output; `children` declares what is inside an object."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    type: OutputType
+    type: DataType
     children: dict[str, CodeOutput] | None = None
 
 
@@ -156,7 +145,7 @@ def _check_item(item: Any, output: CodeOutput, path: str, index: int, depth: int
         raise _invalid(f"Output {at} is not an object, got {_kind(item)} instead at index {index}.")
     if output.type == "array[boolean]" and not isinstance(item, bool):
         raise _invalid(f"Output {at} is not a boolean, got {_kind(cast('object', item))} instead.")
-    item_type = cast("OutputType", output.type[6:-1])
+    item_type = cast("DataType", output.type[6:-1])
     return _check_scalar(item, CodeOutput(type=item_type, children=output.children), at, depth)
 
 

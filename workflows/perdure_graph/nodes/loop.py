@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..conditions import Condition, evaluate
 from ..errors import NodeError
-from ..values import ValueType, infer_type, matches, parse_type
+from ..values import DataType, ValueType, infer_type, matches, parse_type
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome
 from .iteration import ContainerData
 
@@ -20,16 +20,7 @@ class LoopVariable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     label: str
-    var_type: Literal[
-        "string",
-        "number",
-        "object",
-        "boolean",
-        "array[string]",
-        "array[number]",
-        "array[object]",
-        "array[boolean]",
-    ]
+    var_type: DataType
     value_type: Literal["constant", "variable"] = "constant"
     value: JsonValue = None
 
