@@ -1,7 +1,7 @@
 """What the outside tells a run, and what the shell hands back: everything `step` consumes.
 
-Commands come from people (pause, resume, stop, submit); replies, failures and timers come from effects that
-the run asked for earlier.
+Commands come from people; replies, failures and timers come from effects that the run asked for earlier. A command
+may carry an `id` of the sender's choice: a second one with the same id changes nothing.
 """
 
 from __future__ import annotations
@@ -11,46 +11,62 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from .effects import Effect, Reply
+from .window import WindowOutcome, WindowRequest
 
 
-class Pause(BaseModel):
+class _Command(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    id: str = ""
+
+
+class Pause(_Command):
     """Start nothing new; what is in flight finishes and is kept."""
 
-    model_config = ConfigDict(frozen=True)
-
     reason: str = ""
 
 
-class Resume(BaseModel):
+class Resume(_Command):
     """Go on from a pause."""
 
-    model_config = ConfigDict(frozen=True)
 
-
-class Stop(BaseModel):
+class Stop(_Command):
     """End the run now; what is in flight is cancelled, outputs so far are kept."""
-
-    model_config = ConfigDict(frozen=True)
 
     reason: str = ""
 
 
-class Submit(BaseModel):
+class Submit(_Command):
     """Answer a form. `form` is the key of the waiting node (or its id when only one waits)."""
-
-    model_config = ConfigDict(frozen=True)
 
     form: str
     action: str
     values: dict[str, JsonValue] = {}
 
 
-Command = Pause | Resume | Stop | Submit
+class SetVariables(_Command):
+    """Overwrite variables, by node id (or `conversation`, `env`) and name: the shape that the query `variables` has."""
+
+    variables: dict[str, dict[str, JsonValue]]
+
+
+class Retry(_Command):
+    """Run a node again that waits for an operator, or at once one that waits for its next attempt.
+
+    node: its key (or its id when only one such node waits).
+    outputs: take these as the node's outputs instead, because somebody looked and the work is done.
+    """
+
+    node: str
+    outputs: dict[str, JsonValue] | None = None
+
+
+Command = Pause | Resume | Stop | Submit | SetVariables | Retry
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Start the root node; the first thing that happens in a run, unless a command came before."""
+    """Start the root node, or the items of a window; the first thing that happens, unless a command came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +79,37 @@ class EffectDone:
 
 @dataclass(frozen=True, slots=True)
 class EffectFailed:
-    """An effect failed for good."""
+    """An effect failed for good. `interrupted`: nobody knows whether it was done, because its worker fell silent."""
 
     key: str
     message: str
     error_type: str
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDone:
+    """A window of an iteration has ended, well or not."""
+
+    key: str
+    outcome: WindowOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFailed:
+    """A window could not run at all: its child workflow was ended from outside, or broke a limit."""
+
+    key: str
+    message: str
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPaused:
+    """A window has reached rest after a pause, or has left it."""
+
+    key: str
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +119,19 @@ class TimerFired:
     key: str
 
 
-Input = Command | Begin | EffectDone | EffectFailed | TimerFired
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Start nothing new for a while: the shell wants to hand the state over."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Start again what `Drain` held back."""
+
+
+Input = (
+    Command | Begin | Drain | GoOn | EffectDone | EffectFailed | WindowDone | WindowFailed | WindowPaused | TimerFired
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +159,19 @@ class Cancel:
     key: str
 
 
-Dispatch = Call | StartTimer | Cancel
+@dataclass(frozen=True, slots=True)
+class OpenWindow:
+    """Ask the shell to run a window of an iteration as a child workflow."""
+
+    key: str
+    request: WindowRequest
+
+
+@dataclass(frozen=True, slots=True)
+class TellWindows:
+    """Ask the shell to pass a command on to all open windows."""
+
+    command: Pause | Resume
+
+
+Dispatch = Call | StartTimer | Cancel | OpenWindow | TellWindows

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import lifecycle, pool, stream
+from . import lifecycle, pool, stream, windows
 from .commands import Cancel
 from .errors import NodeError
 from .events import ContainerCompleted, ContainerNext, ContainerStarted
@@ -31,7 +31,7 @@ def open_container(m: Machine, frame: Frame, node: Node, run: NodeRun) -> None:
             run.inputs = {"iterator_selector": items}
             run.container = IterationRun(items=items)
             m.emit_node(ContainerStarted, frame, node, type="iteration_started", length=len(items))
-            _next_items(m, frame, node, run, run.container)
+            next_items(m, frame, node, run, run.container)
             return
         data = cast("LoopData", node.data)
         declared = initial_variables(data, context)
@@ -53,9 +53,9 @@ def open_container(m: Machine, frame: Frame, node: Node, run: NodeRun) -> None:
 
 
 def proceed(m: Machine, frame: Frame, node: Node, run: NodeRun, state: IterationRun) -> None:
-    """Take the turn of an iteration of which one item has ended."""
+    """Take the turn of an iteration of which one item, or one window, has ended."""
     state.active -= 1
-    _next_items(m, frame, node, run, state)
+    next_items(m, frame, node, run, state)
 
 
 def close_if_done(m: Machine, frame: Frame) -> None:
@@ -135,25 +135,18 @@ def emit_completed(
     run.container = None
 
 
-def _next_items(m: Machine, parent: Frame, node: Node, run: NodeRun, state: IterationRun) -> None:
-    """Open frames up to the window; end the iteration when no item is left."""
+def next_items(m: Machine, parent: Frame, node: Node, run: NodeRun, state: IterationRun) -> None:
+    """Open frames as many as run at once, or windows; end the iteration when no item is left."""
     data = cast("IterationData", node.data)
-    window = data.parallel_nums if data.is_parallel else 1
-    while state.error is None and state.active < window and state.next < len(state.items):
-        index = state.next
-        state.next += 1
-        state.active += 1
-        m.emit_node(ContainerNext, parent, node, type="iteration_next", index=index)
-        frame = Frame(
-            id=f"{parent.id}{node.id}[{index}].",
-            parent=parent.id,
-            container=node.id,
-            index=index,
-            scope={node.id: {"item": state.items[index], "index": index}},
-        )
-        m.state.frames[frame.id] = frame
-        m.enqueue(frame, data.start_node_id)
+    if windows.is_windowed(m, parent, node, state):
+        if state.error is None:
+            windows.open_windows(m, node, state)
+    else:
+        _open_frames(m, parent, node, data, state)
     if state.active:
+        return
+    if m.state.scope and not parent.id:
+        windows.end_window(m)
         return
     if state.error is not None:
         error = NodeError(state.error.message, state.error.type)
@@ -162,6 +155,28 @@ def _next_items(m: Machine, parent: Frame, node: Node, run: NodeRun, state: Iter
     outputs = {"output": collect(data, state.results, len(state.items))}
     stream.merge_answers(m, parent, [text for i in sorted(state.answers) for text in state.answers[i]])
     _finish(m, parent, node, run, outputs)
+
+
+def _open_frames(m: Machine, parent: Frame, node: Node, data: IterationData, state: IterationRun) -> None:
+    if m.state.scope and not parent.id:
+        at_once = m.state.width
+    else:
+        at_once = data.parallel_nums if data.is_parallel else 1
+    while state.error is None and state.active < at_once and state.next < len(state.items):
+        position = state.next
+        index = state.first + position
+        state.next += 1
+        state.active += 1
+        m.emit_node(ContainerNext, parent, node, type="iteration_next", index=index)
+        frame = Frame(
+            id=f"{parent.id}{node.id}[{index}].",
+            parent=parent.id,
+            container=node.id,
+            index=index,
+            scope={node.id: {"item": state.items[position], "index": index}},
+        )
+        m.state.frames[frame.id] = frame
+        m.enqueue(frame, data.start_node_id)
 
 
 def _item_closed(m: Machine, parent: Frame, frame: Frame, node: Node, state: IterationRun) -> None:
@@ -223,7 +238,7 @@ def _finish(m: Machine, parent: Frame, node: Node, run: NodeRun, outputs: Mappin
 def _cancel_inside(m: Machine, frame: Frame) -> None:
     """Forget everything in a frame and in the frames inside it; cancel what is in flight there."""
     state = m.state
-    for table in (state.tasks, state.timers, state.deadlines, state.waiting):
+    for table in (state.tasks, state.timers, state.deadlines, state.limits, state.waiting):
         for key in [k for k, place in table.items() if place.frame.startswith(frame.id)]:
             if table.pop(key) and table is not state.waiting:
                 m.out.append(Cancel(key=key))

@@ -11,13 +11,54 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from .options import CacheOptions, RetryClass
+
 EffectClass = Literal["template", "code", "http", "io"]
+
+
+class EffectMeta(BaseModel):
+    """What the engine adds to a request; the worker's wrapper acts on it before and after the activity.
+
+    run_id: the root run, also for effects of its child workflows. `scope` names the child, empty for the run itself.
+    key: names the effect within the scope, `it[3].k#2` for a second effect of node `k` in item 3.
+    idempotency_key: the same for every attempt at the same piece of work, whichever worker makes it; an operator's
+        `retry` starts a new one.
+    flow, tenant: what `cache` may be shared within.
+    events: events of the scope not yet recorded, oldest first; the wrapper records them and says so in the reply.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    scope: str = ""
+    key: str
+    idempotency_key: str
+    retry: RetryClass = "safe"
+    cache: CacheOptions | None = None
+    flow: str = ""
+    tenant: str = ""
+    events: tuple[dict[str, JsonValue], ...] = ()
+
+
+class ReplyMeta(BaseModel):
+    """What the worker's wrapper adds to a reply.
+
+    recorded: whether `EffectMeta.events` are in the run store; `off` when the worker has none, `no` when it is down.
+    cached: whether the reply is one kept from before.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    recorded: Literal["yes", "no", "off"] = "off"
+    cached: bool = False
 
 
 class Reply(BaseModel):
     """What an activity answers. Frozen plain data."""
 
     model_config = ConfigDict(frozen=True)
+
+    meta: ReplyMeta | None = None
 
 
 class Effect(BaseModel):
@@ -29,9 +70,31 @@ class Effect(BaseModel):
     effect_class: ClassVar[EffectClass]
     reply: ClassVar[type[Reply]]
 
+    meta: EffectMeta | None = None
+
     def budget_s(self) -> float:
         """Seconds one attempt may take before Temporal gives it up (start-to-close)."""
         return 60.0
+
+    def default_retry(self) -> RetryClass:
+        """How it may be repeated where the node does not say."""
+        return "safe"
+
+
+class Recorded(Reply):
+    """Answer of `RecordEvents`: what its `meta` says."""
+
+
+class RecordEvents(Effect):
+    """Record the events in `meta` where no other effect is due to carry them."""
+
+    activity = "record_events"
+    effect_class = "io"
+    reply = Recorded
+
+    def budget_s(self) -> float:
+        """A short write."""
+        return 10.0
 
 
 class Rendered(Reply):
@@ -147,3 +210,7 @@ class SendHttp(Effect):
     def budget_s(self) -> float:
         """Connect, send and read, each with its own limit, plus a margin."""
         return self.connect_s + self.read_s + self.write_s + 10.0
+
+    def default_retry(self) -> RetryClass:
+        """Methods that change nothing are safe (RFC 9110, section 9.2.1)."""
+        return "safe" if self.method.upper() in ("GET", "HEAD", "OPTIONS") else "keyed"

@@ -36,6 +36,10 @@ class RunStarted(_Event):
     run_id: str
     graph_hash: str
     inputs: dict[str, Any]
+    graph: str = ""
+    user: str = ""
+    tenant: str = ""
+    forked_from: str | None = None
 
 
 class NodeStarted(_NodeEvent):
@@ -54,7 +58,11 @@ class NodeRetry(_NodeEvent):
 
 
 class NodeFinished(_NodeEvent):
-    """A node ended. `exception` is a failure that its error strategy handled. `elapsed` in seconds."""
+    """A node ended. `exception` is a failure that its error strategy handled. `elapsed` in seconds.
+
+    cached: its effects were not performed, their replies were kept from before. `reused`: the node did not run at
+    all, a fork took it over.
+    """
 
     type: Literal["node_finished"] = "node_finished"
     status: NodeStatus
@@ -66,6 +74,29 @@ class NodeFinished(_NodeEvent):
     error_type: str | None = None
     attempts: int = 1
     elapsed: float = 0.0
+    cached: bool = False
+    reused: bool = False
+
+
+class NodeHeld(_NodeEvent):
+    """A node waits for an operator: answer with `retry(key)` or `stop`.
+
+    reason: it `failed`, or it was `interrupted` in an effect that must not be repeated blindly.
+    """
+
+    type: Literal["node_held"] = "node_held"
+    key: str
+    reason: Literal["failed", "interrupted"]
+    error: str
+    error_type: str
+
+
+class NodeReleased(_NodeEvent):
+    """An operator let a held node run again, or gave its outputs."""
+
+    type: Literal["node_released"] = "node_released"
+    key: str
+    given: bool = False
 
 
 class ContainerStarted(_NodeEvent):
@@ -80,6 +111,19 @@ class ContainerNext(_NodeEvent):
 
     type: Literal["iteration_next", "loop_next"]
     index: int
+
+
+class WindowFinished(_NodeEvent):
+    """A child workflow has run items `first` to `first + count - 1` of an iteration; its events are under `scope`.
+
+    exceptions: failed attempts in it.
+    """
+
+    type: Literal["iteration_window"] = "iteration_window"
+    scope: str
+    first: int
+    count: int
+    exceptions: int = 0
 
 
 class ContainerCompleted(_NodeEvent):
@@ -101,6 +145,13 @@ class VariableUpdated(_NodeEvent):
     type: Literal["variable_updated"] = "variable_updated"
     selector: tuple[str, str]
     value: Any
+
+
+class VariablesSet(_Event):
+    """An operator overwrote variables, by node id and name."""
+
+    type: Literal["variables_set"] = "variables_set"
+    variables: dict[str, dict[str, JsonValue]]
 
 
 class TextChunk(_Event):
@@ -170,10 +221,14 @@ Event = Annotated[
     | NodeStarted
     | NodeRetry
     | NodeFinished
+    | NodeHeld
+    | NodeReleased
     | ContainerStarted
     | ContainerNext
+    | WindowFinished
     | ContainerCompleted
     | VariableUpdated
+    | VariablesSet
     | TextChunk
     | FormRequired
     | FormFilled

@@ -8,13 +8,17 @@ from typing import Any, assert_never
 
 from . import containers, pool, stream, traverse
 from .commands import Call, Cancel, StartTimer
+from .effects import Effect, EffectMeta
 from .errors import NodeError
 from .events import FormRequired, NodeFinished, NodeRetry, NodeStarted, RunFinished, VariableUpdated
 from .graph import Node
 from .machine import Machine, NodeContext, key_of
 from .nodes.base import Done, FormReply, Outcome, Perform, WaitForm
+from .options import NodeOptions
 from .request import Pin, RunError, RunStatus
 from .state import Frame, Held, IterationRun, NodeRun, Place
+
+RUN_DEADLINE = "!deadline"
 
 
 def start(m: Machine, frame: Frame, node: Node) -> None:
@@ -25,8 +29,7 @@ def start(m: Machine, frame: Frame, node: Node) -> None:
         m.state.steps += 1
         limit = m.state.options.max_steps
         if limit is not None and m.state.steps > limit:
-            text = f"Maximum execution steps exceeded: {m.state.steps} > {limit}"
-            finish(m, "failed", RunError(message=text, type="MaxStepsExceeded", node=node.id, title=node.title))
+            too_many_steps(m, node)
             return
         if not node.type.hidden and node.type.role != "container":
             m.emit_node(NodeStarted, frame, node)
@@ -39,6 +42,12 @@ def start(m: Machine, frame: Frame, node: Node) -> None:
         containers.open_container(m, frame, node, run)
         return
     _advance(m, frame, node, run, lambda: _first(m, frame, node, run, pin))
+
+
+def too_many_steps(m: Machine, node: Node) -> None:
+    """Fail the run: it started more nodes than it may."""
+    text = f"Maximum execution steps exceeded: {m.state.steps} > {m.state.options.max_steps}"
+    finish(m, "failed", RunError(message=text, type="MaxStepsExceeded", node=node.id, title=node.title))
 
 
 def resume(m: Machine, frame: Frame, node: Node, reply: Any) -> None:
@@ -101,7 +110,7 @@ def _settle(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: Outcome
         case Perform():
             run.inputs = dict(outcome.inputs) or run.inputs
             run.memo = outcome.memo
-            if m.state.pause is not None and run.effects:
+            if m.state.halted and run.effects:
                 m.state.held.append(
                     Held(
                         frame=frame.id,
@@ -119,14 +128,44 @@ def _settle(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: Outcome
             assert_never(outcome)
 
 
-def perform(m: Machine, frame: Frame, node: Node, run: NodeRun, effect: Any) -> None:
+def perform(m: Machine, frame: Frame, node: Node, run: NodeRun, effect: Effect) -> None:
     """Ask the shell for an effect. The key tells attempts and follow-ups apart."""
     run.effects += 1
+    run.asked += 1
     key = key_of(frame, node) + (f"#{run.effects}" if run.effects > 1 else "")
     m.state.tasks[key] = Place(frame=frame.id, node=node.id)
     items = "".join(re.findall(r"\[\d+\]", frame.id))
     title = f"{node.title} {items}" if items else node.title
-    m.out.append(Call(key=key, node_id=node.id, title=title, effect=effect))
+    meta = effect_meta(m, frame, node, run, key, effect)
+    m.out.append(Call(key=key, node_id=node.id, title=title, effect=effect.model_copy(update={"meta": meta})))
+
+
+def options_of(m: Machine, node: Node) -> NodeOptions:
+    """Options of a node: those of the run over those drawn in the graph."""
+    asked = m.state.options.nodes.get(node.id)
+    drawn: NodeOptions = node.data.perdure
+    return drawn if asked is None else asked.over(drawn)
+
+
+def effect_meta(m: Machine, frame: Frame, node: Node, run: NodeRun, key: str, effect: Effect) -> EffectMeta:
+    """Say what an effect may do beside its work: how it may be repeated, under which name, and be kept.
+
+    The idempotency key leaves out the attempts of the graph's own retries: the answer to the first may be what got
+    lost. An operator's retry is a new piece of work.
+    """
+    options = options_of(m, node)
+    retry = options.retry or effect.default_retry()
+    name = f"{m.state.run_id}/{key_of(frame, node)}"
+    return EffectMeta(
+        run_id=m.state.run_id,
+        scope=m.state.scope,
+        key=key,
+        idempotency_key=f"{name}#{run.asked}/{run.group}",
+        retry=retry,
+        cache=options.cache if retry == "safe" else None,
+        flow=m.state.flow,
+        tenant=m.state.tenant,
+    )
 
 
 def release(m: Machine) -> None:
@@ -149,7 +188,7 @@ def _wait(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: WaitForm)
     expires: int | None = None
     if outcome.form.timeout_s is not None:
         expires = m.now + int(outcome.form.timeout_s * 1000)
-        m.state.deadlines[key] = m.state.waiting[key]
+        m.state.deadlines[key] = Place(frame=frame.id, node=node.id, due=expires)
         m.out.append(StartTimer(key=key, seconds=outcome.form.timeout_s))
     m.emit_node(FormRequired, frame, node, key=key, form=outcome.form, expires_at=expires)
 
@@ -228,10 +267,11 @@ def _retry(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError)
         error_type=error.error_type,
     )
     run.attempt += 1
+    run.asked = 0
     run.status = "retrying"
     if config.retry_interval:
         key = f"{key_of(frame, node)}~{run.attempt}"
-        m.state.timers[key] = Place(frame=frame.id, node=node.id)
+        m.state.timers[key] = Place(frame=frame.id, node=node.id, due=m.now + config.retry_interval)
         m.out.append(StartTimer(key=key, seconds=config.retry_interval / 1000))
     else:
         m.state.ready.append((frame.id, node.id))
@@ -305,11 +345,12 @@ def finish(m: Machine, status: RunStatus, error: RunError | None = None) -> None
         return
     if status in ("succeeded", "partial-succeeded"):
         stream.flush(m)
-    for key in [*state.tasks, *state.timers, *state.deadlines]:
-        m.out.append(Cancel(key=key))
-    state.tasks.clear()
-    state.timers.clear()
-    state.deadlines.clear()
+    for table in (state.tasks, state.timers, state.deadlines, state.limits, state.windows):
+        m.out.extend(Cancel(key=key) for key in table)
+        table.clear()
+    if state.expires_at is not None:
+        m.out.append(Cancel(key=RUN_DEADLINE))
+    state.failures.clear()
     state.ready.clear()
     state.waiting.clear()
     state.held.clear()

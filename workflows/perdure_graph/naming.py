@@ -7,19 +7,24 @@ from typing import Final, Literal
 TASK_QUEUE: Final = "perdure"
 NAMESPACE: Final = "default"
 WORKFLOW_TYPE: Final = "GraphRun"
+WINDOW_TYPE: Final = "IterationWindow"
+LOG_TYPE: Final = "RecordEvents"
 
 PAUSE: Final = "pause"
 RESUME: Final = "resume"
 STOP: Final = "stop"
 SUBMIT: Final = "submit"
+SET_VARIABLES: Final = "set_variables"
+RETRY: Final = "retry"
 
-COMMANDS: Final = (PAUSE, RESUME, STOP, SUBMIT)
+COMMANDS: Final = (PAUSE, RESUME, STOP, SUBMIT, SET_VARIABLES, RETRY)
 
 STATUS: Final = "status"
 EVENTS: Final = "events"
 VARIABLES: Final = "variables"
+OUTCOMES: Final = "outcomes"
 
-QUERIES: Final = (STATUS, EVENTS, VARIABLES)
+QUERIES: Final = (STATUS, EVENTS, VARIABLES, OUTCOMES)
 
 GRAPH_ATTRIBUTE: Final = "PerdureGraph"
 STATUS_ATTRIBUTE: Final = "PerdureStatus"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from .effects import EffectClass
 from .graph import Document
+from .options import NodeOptions
 
 RunStatus = Literal["running", "pausing", "paused", "succeeded", "partial-succeeded", "failed", "stopped"]
 ENDED: frozenset[RunStatus] = frozenset({"succeeded", "partial-succeeded", "failed", "stopped"})
@@ -36,6 +37,12 @@ class RunOptions(BaseModel):
     max_parallel: effects in flight at once; 1 makes the order of a run independent of timing.
     max_steps: the run fails when it starts more nodes than this; None for no limit.
     queues: task queue per class of effect; the run's own queue where none is named.
+    on_failure: with `wait`, a failure that would end the run keeps its node for an operator (`retry`, `stop`).
+    deadline_s: seconds from start to end, waits and pauses included; then the run fails.
+    nodes: options by node id; they win over those drawn in the graph.
+    window_items: an iteration with more items than this runs in child workflows of so many items each.
+    continue_after_events: history events after which the run moves to a fresh history at the next quiet moment.
+    max_value_bytes: largest request or reply of one effect, and largest result of the run, as JSON.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,12 +50,43 @@ class RunOptions(BaseModel):
     max_parallel: int = Field(default=500, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
     queues: dict[EffectClass, str] = {}
+    on_failure: Literal["fail", "wait"] = "fail"
+    deadline_s: float | None = Field(default=None, gt=0)
+    nodes: dict[str, NodeOptions] = {}
+    window_items: int = Field(default=50, ge=1)
+    continue_after_events: int = Field(default=4_000, ge=10)
+    max_value_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+
+
+class Written(BaseModel):
+    """A variable that a node wrote besides its outputs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    selector: tuple[str, str]
+    value: JsonValue = None
+
+
+class Reused(BaseModel):
+    """How a node ended in an earlier run; it is taken over instead of running the node again.
+
+    results: of an iteration that is only partly taken over, its first items' results by index; the rest runs anew.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outputs: dict[str, JsonValue] = {}
+    handle: str | None = None
+    status: Literal["succeeded", "exception"] = "succeeded"
+    writes: tuple[Written, ...] = ()
+    results: dict[int, JsonValue] | None = None
 
 
 class RunRequest(BaseModel):
     """Input of `GraphRun`. `pins` are keyed by node id or `type:<node type>`.
 
     graph: a normalised document, or a Dify document as JSON.
+    reuse: what a fork takes over from the run `forked_from`, by node id.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,7 +98,10 @@ class RunRequest(BaseModel):
     conversation: dict[str, JsonValue] = {}
     sysvars: dict[str, JsonValue] = {}
     user: str = "user"
+    tenant: str = ""
     pins: dict[str, Pin] = {}
+    reuse: dict[str, Reused] = {}
+    forked_from: str | None = None
     options: RunOptions = RunOptions()
 
 

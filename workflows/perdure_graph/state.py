@@ -13,15 +13,19 @@ from pydantic import BaseModel, Field, JsonValue
 
 from .events import Event
 from .nodes.base import Form
-from .request import Pin, RunError, RunOptions, RunStatus
+from .request import Pin, Reused, RunError, RunOptions, RunStatus, Written
 from .values import ValueType
 
 Scope = dict[str, dict[str, Any]]
-Progress = Literal["running", "waiting", "retrying", "succeeded", "exception", "failed", "skipped"]
+Progress = Literal["running", "waiting", "retrying", "held", "succeeded", "exception", "failed", "skipped"]
 
 
 class IterationRun(BaseModel):
-    """Where an iteration is. `results` holds finished items, `dropped` the indices left out of the output."""
+    """Where an iteration is. `results` holds finished items, `dropped` the indices left out of the output.
+
+    first: index of `items[0]` in the whole iteration (not 0 in a window).
+    windows: open child workflows, key -> (first index, number of items).
+    """
 
     kind: Literal["iteration"] = "iteration"
     items: list[Any]
@@ -31,6 +35,8 @@ class IterationRun(BaseModel):
     answers: dict[int, list[str]] = {}
     dropped: list[int] = []
     error: RunError | None = None
+    first: int = 0
+    windows: dict[str, tuple[int, int]] = {}
 
 
 class LoopRun(BaseModel):
@@ -41,12 +47,22 @@ class LoopRun(BaseModel):
 
 
 class NodeRun(BaseModel):
-    """Where one node is inside one frame. `effects` counts those asked for, over all attempts."""
+    """Where one node is inside one frame.
+
+    effects: asked for, over all attempts; `asked`: in this attempt. `group` counts an operator's retries.
+    handle, writes, results: how it ended, for forks; `results` only where the outputs do not tell them.
+    """
 
     status: Progress = "running"
     attempt: int = 1
     started_at: int = 0
     effects: int = 0
+    asked: int = 0
+    group: int = 1
+    cached: bool = False
+    handle: str | None = None
+    writes: list[Written] = []
+    results: dict[int, Any] | None = None
     inputs: dict[str, Any] = {}
     memo: JsonValue = None
     form: Form | None = None
@@ -76,10 +92,21 @@ class Frame(BaseModel):
 
 
 class Place(BaseModel):
-    """A node in a frame."""
+    """A node in a frame; `due` is when its timer fires, in milliseconds since the epoch."""
 
     frame: str
     node: str
+    due: int = 0
+
+
+class Failure(BaseModel):
+    """Why a node waits for an operator."""
+
+    frame: str
+    node: str
+    reason: Literal["failed", "interrupted"]
+    message: str
+    error_type: str
 
 
 class Held(BaseModel):
@@ -105,7 +132,11 @@ class RunState(BaseModel):
     """Everything about a run.
 
     ready: nodes to start, first come first served, as (frame, node).
-    tasks: effects in flight; timers: nodes between two attempts; deadlines: timers of open forms; each by its key.
+    tasks: effects in flight; timers: nodes between two attempts; deadlines: timers of open forms; limits: deadlines
+        of nodes; windows: child workflows in flight; failures: nodes that wait for an operator; each by its key.
+    expires_at: when the deadline of the run is, in milliseconds since the epoch.
+    seen: ids of the last commands.
+    scope: which window this is; empty for a run. `width`: items at once in a window.
     """
 
     run_id: str
@@ -121,11 +152,23 @@ class RunState(BaseModel):
     deadlines: dict[str, Place] = {}
     held: list[Held] = []
     waiting: dict[str, Place] = {}
+    limits: dict[str, Place] = {}
+    windows: dict[str, Place] = {}
+    resting: set[str] = set()
+    failures: dict[str, Failure] = {}
+    expires_at: int | None = None
+    seen: deque[str] = deque()
+    scope: str = ""
+    width: int = 1
+    flow: str = ""
+    tenant: str = ""
+    reuse: dict[str, Reused] = {}
     stream: StreamState = Field(default_factory=StreamState)
     events: list[Event] = []
     seq: int = 0
     status: RunStatus = "running"
     pause: str | None = None
+    draining: bool = False
     outputs: dict[str, Any] = {}
     files: list[Any] = []
     error: RunError | None = None
@@ -137,6 +180,11 @@ class RunState(BaseModel):
     def ended(self) -> bool:
         """Whether the run is over."""
         return self.finished_at is not None
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing new may start."""
+        return self.draining or self.pause is not None
 
     @property
     def root(self) -> Frame:

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from . import lifecycle, stream
+from . import lifecycle, stream, windows
 from .checks import check_runnable
 from .commands import (
     Begin,
     Command,
     Dispatch,
+    Drain,
     EffectDone,
     EffectFailed,
+    GoOn,
     Input,
     Pause,
     Resume,
+    Retry,
+    SetVariables,
     Stop,
     Submit,
     TimerFired,
+    WindowDone,
+    WindowFailed,
+    WindowPaused,
 )
 from .errors import CommandRefused, NodeError
 from .events import FormFilled, FormTimeout, RunPaused, RunResumed, RunStarted
@@ -54,9 +61,21 @@ def open_run(graph: Graph, request: RunRequest, run_id: str, now: int) -> RunSta
         pins=dict(request.pins),
         frames={"": Frame(scope=_pool(graph, request, inputs, run_id, now))},
         types=_declared(graph),
+        flow=graph.name,
+        tenant=request.tenant,
+        reuse=dict(request.reuse),
     )
     m = Machine(graph, state, now)
-    m.emit(RunStarted, run_id=run_id, graph_hash=graph.hash, inputs=inputs)
+    m.emit(
+        RunStarted,
+        run_id=run_id,
+        graph_hash=graph.hash,
+        inputs=inputs,
+        graph=graph.name,
+        user=request.user,
+        tenant=request.tenant,
+        forked_from=request.forked_from,
+    )
     stream.begin(m)
     return state
 
@@ -70,12 +89,27 @@ def step(graph: Graph, state: RunState, happened: Input, now: int) -> list[Dispa
     m = Machine(graph, state, now)
     match happened:
         case Begin():
-            m.enqueue(state.root, graph.root)
+            if state.scope:
+                windows.begin_window(m)
+            else:
+                m.enqueue(state.root, graph.root)
         case EffectDone() | EffectFailed():
             _apply_reply(m, happened)
+        case Drain():
+            state.draining = True
+        case GoOn():
+            state.draining = False
+            if state.pause is None:
+                lifecycle.release(m)
         case TimerFired(key=key):
             _apply_timer(m, key)
-        case Pause() | Resume() | Stop() | Submit():
+        case WindowDone(key=key, outcome=outcome):
+            windows.close_window(m, key, outcome)
+        case WindowFailed(key=key, message=message, error_type=error_type):
+            windows.failed_window(m, key, NodeError(message, error_type))
+        case WindowPaused(key=key, paused=paused):
+            windows.rest(m, key, paused=paused)
+        case Pause() | Resume() | Stop() | Submit() | SetVariables() | Retry():
             check_command(state, happened)
             _apply_command(m, happened)
         case _:
@@ -163,8 +197,10 @@ def _apply_command(m: Machine, command: Command) -> None:
     match command:
         case Pause(reason=reason):
             m.state.pause = reason
+            windows.tell(m, command)
         case Resume():
             m.state.pause = None
+            windows.tell(m, command)
             lifecycle.release(m)
         case Stop():
             lifecycle.finish(m, "stopped")
@@ -175,6 +211,8 @@ def _apply_command(m: Machine, command: Command) -> None:
             frame, node = m.state.frames[place.frame], m.graph.nodes[place.node]
             m.emit_node(FormFilled, frame, node, key=key, action=command.action, values=reply.values)
             lifecycle.answer_form(m, key, reply)
+        case SetVariables() | Retry():
+            raise NotImplementedError
         case _:
             assert_never(command)
 
@@ -182,7 +220,7 @@ def _apply_command(m: Machine, command: Command) -> None:
 def _drain(m: Machine) -> None:
     """Start ready nodes, first come first served, within the limit; then settle the status of the run."""
     state = m.state
-    while state.ready and state.pause is None and _in_flight(state) < state.options.max_parallel:
+    while state.ready and not state.halted and _in_flight(state) < state.options.max_parallel:
         frame_id, node_id = state.ready.popleft()
         frame = state.frames.get(frame_id)
         if frame is not None:
@@ -193,7 +231,7 @@ def _drain(m: Machine) -> None:
 
 def _settle_status(m: Machine) -> None:
     state = m.state
-    busy = bool(state.tasks)
+    busy = bool(state.tasks) or any(key not in state.resting for key in state.windows)
     if state.pause is not None:
         status = "pausing" if busy else "paused"
     elif state.waiting and not busy and not state.ready and not state.timers:
@@ -209,7 +247,7 @@ def _settle_status(m: Machine) -> None:
 
 def _in_flight(state: RunState) -> int:
     """Count what holds a place: effects, and nodes between two attempts, so that a retry keeps its turn."""
-    return len(state.tasks) + len(state.timers)
+    return len(state.tasks) + len(state.timers) + len(state.windows)
 
 
 def reasons(state: RunState) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from ..effects import Effect, Reply
+from ..options import NodeOptions
 from ..values import ValueType, is_number, matches
 
 D = TypeVar("D", bound="NodeData")
@@ -98,6 +99,7 @@ class NodeData(BaseModel):
     retry_config: RetryConfig = RetryConfig()
     iteration_id: str | None = None
     loop_id: str | None = None
+    perdure: NodeOptions = NodeOptions()
 
     @field_validator("title", mode="before")
     @classmethod
@@ -261,6 +263,7 @@ class NodeType(Generic[D]):
     segments: what a response node streams: texts and selectors in reading order.
     writes: variables of others that the node changes (assigner); streams that print one wait for it.
     retries: whether Dify honours `retry_config` on it.
+    waits: whether it may wait for a person.
     """
 
     name: str
@@ -275,6 +278,7 @@ class NodeType(Generic[D]):
     role: Literal["root", "response", "container", "branch", "plain"] = "plain"
     effects: tuple[type[Effect], ...] = ()
     retries: bool = False
+    waits: bool = False
     hidden: bool = False
     needs: str = ""
     default_pin: Mapping[str, Any] | None = None

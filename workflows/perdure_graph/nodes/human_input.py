@@ -201,5 +201,6 @@ NODE = NodeType(
     handles=_handles,
     differs=_differs,
     role="branch",
+    waits=True,
     pinned_handle=ACTION,
 )
