@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -52,11 +52,22 @@ class RunSummary(BaseModel):
 
 
 class Client:
-    """Starts and finds runs on one Temporal namespace."""
+    """Starts and finds runs on one Temporal namespace.
 
-    def __init__(self, temporal: TemporalClient, task_queue: str = naming.TASK_QUEUE) -> None:
+    task_timeout: how long a worker may take for one task of a run, 10 s where not given; a run whose worker was
+        killed in the middle of a task waits for the rest of it.
+    """
+
+    def __init__(
+        self,
+        temporal: TemporalClient,
+        task_queue: str = naming.TASK_QUEUE,
+        *,
+        task_timeout: timedelta | None = None,
+    ) -> None:
         self.temporal = temporal
         self.task_queue = task_queue
+        self.task_timeout = task_timeout
 
     @classmethod
     async def connect(
@@ -65,6 +76,7 @@ class Client:
         *,
         namespace: str = naming.NAMESPACE,
         task_queue: str = naming.TASK_QUEUE,
+        task_timeout: timedelta | None = None,
         **options: Any,
     ) -> Self:
         """Connect to a Temporal server. `options` go to `temporalio.client.Client.connect` (tls, api_key, ...).
@@ -80,7 +92,7 @@ class Client:
                 f"no Temporal server answers at {address!r}. Start one with `perdure dev`, or give its "
                 "address in PERDURE_ADDRESS."
             ) from error
-        return cls(temporal, task_queue)
+        return cls(temporal, task_queue, task_timeout=task_timeout)
 
     async def start(
         self,
@@ -133,6 +145,7 @@ class Client:
                 request,
                 id=run_id,
                 task_queue=self.task_queue,
+                task_timeout=self.task_timeout,
                 result_type=RunResult,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,

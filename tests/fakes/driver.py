@@ -16,15 +16,19 @@ from perdure_graph.commands import (
     EffectDone,
     EffectFailed,
     Input,
+    OpenWindow,
     StartTimer,
+    TellWindows,
     TimerFired,
+    WindowDone,
 )
 from perdure_graph.effects import CodeResult, Effect, Rendered, RenderTemplate, Reply, RunCode
 from perdure_graph.errors import NodeError
-from perdure_graph.graph import Graph
+from perdure_graph.graph import Graph, graph_of
 from perdure_graph.request import RunRequest
 from perdure_graph.state import RunState
 from perdure_graph.step import open_run, step
+from perdure_graph.windows import open_window, outcome_of
 
 Pick = Callable[[int], int]
 
@@ -63,8 +67,18 @@ class Driver:
         self.performer = performer
         self.round_trip = round_trip
         self.now = 1_000
-        self.pending: dict[str, Call | StartTimer] = {}
+        self.pending: dict[str, Call | StartTimer | Driver] = {}
         self.calls: list[Call] = []
+
+    def window(self, asked: OpenWindow) -> Driver:
+        """Open a window as a run of its own in memory; its calls count as ours."""
+        child = Driver.__new__(Driver)
+        child.graph = graph_of(asked.request.graph)
+        child.state = open_window(child.graph, asked.request, self.now)
+        child.pick, child.performer, child.round_trip = self.pick, self.performer, self.round_trip
+        child.now, child.pending, child.calls = self.now, {}, self.calls
+        child.send(Begin())
+        return child
 
     def send(self, happened: Input) -> None:
         """Apply one input."""
@@ -76,6 +90,11 @@ class Driver:
         for dispatch in dispatches:
             if isinstance(dispatch, Cancel):
                 self.pending.pop(dispatch.key, None)
+            elif isinstance(dispatch, OpenWindow):
+                self.pending[dispatch.key] = self.window(dispatch)
+            elif isinstance(dispatch, TellWindows):
+                for child in [each for each in self.pending.values() if isinstance(each, Driver)]:
+                    child.send(dispatch.command)
             else:
                 assert dispatch.key not in self.pending
                 self.pending[dispatch.key] = dispatch
@@ -90,7 +109,15 @@ class Driver:
             return False
         key = keys[self.pick(len(keys))]
         self.now += 1
-        item = self.pending.pop(key)
+        item = self.pending[key]
+        if isinstance(item, Driver):
+            item.now = self.now
+            item.tick()
+            if item.state.ended:
+                del self.pending[key]
+                self.send(WindowDone(key, outcome_of(item.state)))
+            return True
+        del self.pending[key]
         if isinstance(item, StartTimer):
             self.send(TimerFired(key))
             return True

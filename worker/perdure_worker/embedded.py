@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from temporalio.client import Client
@@ -58,6 +59,11 @@ class EmbeddedStack:
     def task_queue(self) -> str:
         """Queue the workers poll."""
         return self.settings.task_queue
+
+    @property
+    def task_timeout(self) -> timedelta:
+        """What its clients should start runs with, see `WorkerSettings.task_timeout_s`."""
+        return timedelta(seconds=self.settings.task_timeout_s)
 
     @property
     def server_pid(self) -> int | None:
@@ -138,7 +144,8 @@ async def embedded(
         if chosen.address is None:
             server = await _own_server(chosen, db=db or chosen.db, ui=ui, progress=progress)
             cleanup.push_async_callback(server.stop)
-            chosen = chosen.model_copy(update={"address": server.address})
+            # A version takes no run before somebody makes it the current one, and here nobody does.
+            chosen = chosen.model_copy(update={"address": server.address, "versioning": False})
         client = await connect(chosen)
 
         async def start_worker() -> WorkerHandle:

@@ -1,7 +1,7 @@
 """The worker process: `python -m perdure_worker.main --address host:port`.
 
 It connects, optionally proves itself with a smoke run, polls until SIGTERM or SIGINT, drains within the limit
-and leaves with an exit code of its own.
+and leaves with an exit code of its own. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _signalled, number, stop)
     client = await runtime.connect(settings)
     if settings.smoke:
         await smoke.smoke_worker(client, settings)
@@ -63,6 +63,13 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
         await polling.stop()
     finally:
         await pools.close_pools()
+
+
+def _signalled(number: int, stop: asyncio.Event) -> None:
+    """Drain at the first signal; at the second leave at once, as if killed by it."""
+    if stop.is_set():
+        leave(128 + number)
+    stop.set()
 
 
 def run(settings: WorkerSettings, ready: Ready = say_nothing) -> int:

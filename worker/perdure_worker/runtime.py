@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.common import WorkerDeploymentVersion
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -72,9 +72,7 @@ def make_worker(
         workflows=plugins.workflows() if workflows is None else workflows,
         activities=plugins.activities() if activities is None else activities,
         activity_executor=ThreadPoolExecutor(slots, thread_name_prefix="activity"),
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules)
-        ),
+        workflow_runner=sandbox(modules),
         interceptors=[LogContext(), ReplyLimit()],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_activities=slots,
@@ -83,12 +81,23 @@ def make_worker(
         activity_task_poller_behavior=PollerBehaviorAutoscaling(),
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=settings.sticky_timeout_s),
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_s),
-        # A named version, or the SDK hashes every loaded module to find one.
-        deployment_config=WorkerDeploymentConfig(
-            version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
-            use_worker_versioning=False,
-        ),
+        max_heartbeat_throttle_interval=timedelta(seconds=settings.heartbeat_interval_s),
+        deployment_config=deployment(settings),
     )
+
+
+def sandbox(modules: list[str]) -> SandboxedWorkflowRunner:
+    """Give the runner of workflow code; `modules` are passed through."""
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules))
+
+
+def deployment(settings: WorkerSettings) -> WorkerDeploymentConfig:
+    """Name the version of a worker; without a name the SDK hashes every loaded module to find one."""
+    version = WorkerDeploymentVersion(settings.deployment_name, settings.build_id)
+    if not settings.versioning:
+        return WorkerDeploymentConfig(version=version, use_worker_versioning=False)
+    behavior = VersioningBehavior[settings.versioning_behavior.upper()]
+    return WorkerDeploymentConfig(version=version, use_worker_versioning=True, default_versioning_behavior=behavior)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,17 @@ class WorkerSettings(BaseSettings):
     max_cached_workflows: runs kept in memory between their tasks; 0 replays on each task.
     sticky_timeout_s: how long a task waits for the worker that has the run in memory. Short, because after a
         kill -9 an idle run waits exactly this long.
+    task_timeout_s: how long a worker may take for one task of a run that an embedded stack starts; after a kill -9 in
+        the middle of one, the run waits for the rest of it.
+    heartbeat_interval_s: least time between two heartbeats of one activity to the server. The answer to a heartbeat
+        is how a stop reaches an activity in flight, so a stop takes at most so long, and a second.
     graceful_shutdown_s: how long activities in flight may go on after SIGTERM.
     smoke: run a trivial graph through a fresh worker before taking real work.
     log_level, log_format: of the worker's log on stderr.
     deployment_name, build_id: the worker deployment version that Temporal shows.
+    versioning: take only runs of this version, and new ones only once it is the current version of its deployment.
+    versioning_behavior: whether a run stays with the version that it began on (`pinned`), or moves to the current
+        one with its next task (`auto_upgrade`).
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
@@ -65,12 +72,16 @@ class WorkerSettings(BaseSettings):
     max_concurrent_activities: int = Field(default=200, ge=1)
     max_cached_workflows: int = Field(default=1000, ge=0)
     sticky_timeout_s: float = Field(default=5.0, gt=0)
+    task_timeout_s: float = Field(default=5.0, gt=0, le=120)
+    heartbeat_interval_s: float = Field(default=2.0, ge=0.1, le=60)
     graceful_shutdown_s: float = Field(default=10.0, ge=0)
     smoke: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     log_format: Literal["console", "json"] = "console"
     deployment_name: str = "perdure"
     build_id: str = Field(default_factory=package_version, min_length=1)
+    versioning: bool = False
+    versioning_behavior: Literal["pinned", "auto_upgrade"] = "pinned"
 
     def to_env(self) -> dict[str, str]:
         """Write the settings as environment variables of a child process (secrets in clear text)."""

@@ -56,7 +56,7 @@ async def smoke_worker(client: Client, settings: WorkerSettings) -> None:
         PlatformError: as `smoke`.
     """
     queue = f"{settings.task_queue}-smoke-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    trial = settings.model_copy(update={"task_queue": queue, "graceful_shutdown_s": 0.0})
+    trial = settings.model_copy(update={"task_queue": queue, "graceful_shutdown_s": 0.0, "versioning": False})
     async with make_worker(client, trial):
         await smoke(client, queue)
 

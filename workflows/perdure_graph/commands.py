@@ -129,9 +129,8 @@ class GoOn:
     """Start again what `Drain` held back."""
 
 
-Input = (
-    Command | Begin | Drain | GoOn | EffectDone | EffectFailed | WindowDone | WindowFailed | WindowPaused | TimerFired
-)
+Happened = Begin | Drain | GoOn | EffectDone | EffectFailed | WindowDone | WindowFailed | WindowPaused | TimerFired
+Input = Command | Happened
 
 
 @dataclass(frozen=True, slots=True)

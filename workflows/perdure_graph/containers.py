@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import lifecycle, pool, stream, windows
+from . import lifecycle, pool, reuse, stream, windows
 from .commands import Cancel
 from .errors import NodeError
 from .events import ContainerCompleted, ContainerNext, ContainerStarted
@@ -31,6 +31,7 @@ def open_container(m: Machine, frame: Frame, node: Node, run: NodeRun) -> None:
             run.inputs = {"iterator_selector": items}
             run.container = IterationRun(items=items)
             m.emit_node(ContainerStarted, frame, node, type="iteration_started", length=len(items))
+            reuse.fill_in(m, frame, node, run, run.container)
             next_items(m, frame, node, run, run.container)
             return
         data = cast("LoopData", node.data)
@@ -87,7 +88,7 @@ def fail_frame(m: Machine, frame: Frame, node: Node, error: NodeError) -> None:
     if frame.parent is None:
         lifecycle.finish(m, "failed", cause)
         return
-    _cancel_inside(m, frame)
+    forget_below(m, frame.id)
     parent = m.state.frames[frame.parent]
     container = m.graph.nodes[frame.container]
     run = parent.nodes[container.id]
@@ -116,6 +117,7 @@ def emit_completed(
     steps, reason = 0, None
     if isinstance(run.container, IterationRun):
         steps = len(run.container.items)
+        run.results = None if frame.id else reuse.results_to_keep(run.container, outputs)
     elif isinstance(run.container, LoopRun):
         steps = run.container.round + 1
         reason = "error" if error else str(run.memo or "loop_completed")
@@ -158,10 +160,8 @@ def next_items(m: Machine, parent: Frame, node: Node, run: NodeRun, state: Itera
 
 
 def _open_frames(m: Machine, parent: Frame, node: Node, data: IterationData, state: IterationRun) -> None:
-    if m.state.scope and not parent.id:
-        at_once = m.state.width
-    else:
-        at_once = data.parallel_nums if data.is_parallel else 1
+    in_window = bool(m.state.scope) and not parent.id
+    at_once = m.state.width if in_window else data.parallel_nums if data.is_parallel else 1
     while state.error is None and state.active < at_once and state.next < len(state.items):
         position = state.next
         index = state.first + position
@@ -235,13 +235,15 @@ def _finish(m: Machine, parent: Frame, node: Node, run: NodeRun, outputs: Mappin
     lifecycle.leave(m, parent)
 
 
-def _cancel_inside(m: Machine, frame: Frame) -> None:
-    """Forget everything in a frame and in the frames inside it; cancel what is in flight there."""
+def forget_below(m: Machine, prefix: str) -> None:
+    """Forget everything in the frames whose ids begin so; cancel what is in flight there."""
     state = m.state
     for table in (state.tasks, state.timers, state.deadlines, state.limits, state.waiting):
-        for key in [k for k, place in table.items() if place.frame.startswith(frame.id)]:
+        for key in [k for k, place in table.items() if place.frame.startswith(prefix)]:
             if table.pop(key) and table is not state.waiting:
                 m.out.append(Cancel(key=key))
-    state.held = [held for held in state.held if not held.frame.startswith(frame.id)]
-    for inner in [f for f in state.frames if f.startswith(frame.id)]:
+    for key in [k for k, failure in state.failures.items() if failure.frame.startswith(prefix)]:
+        del state.failures[key]
+    state.held = [held for held in state.held if not held.frame.startswith(prefix)]
+    for inner in [f for f in state.frames if f.startswith(prefix)]:
         del state.frames[inner]

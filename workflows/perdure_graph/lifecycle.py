@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from . import containers, pool, stream, traverse
+from . import containers, deadlines, holding, pool, reuse, stream, traverse
 from .commands import Call, Cancel, StartTimer
 from .effects import Effect, EffectMeta
 from .errors import NodeError
@@ -17,22 +17,25 @@ from .nodes.base import Done, FormReply, Outcome, Perform, WaitForm
 from .options import NodeOptions
 from .request import Pin, RunError, RunStatus
 from .state import Frame, Held, IterationRun, NodeRun, Place
-
-RUN_DEADLINE = "!deadline"
+from .timers import RUN_DEADLINE
 
 
 def start(m: Machine, frame: Frame, node: Node) -> None:
     """Start a ready node, the next attempt of one that is retried, or the next item of an iteration."""
     run = frame.nodes.get(node.id)
     if run is None:
+        if reuse.take_over(m, frame, node):
+            return
         run = frame.nodes[node.id] = NodeRun(started_at=m.now)
         m.state.steps += 1
         limit = m.state.options.max_steps
         if limit is not None and m.state.steps > limit:
             too_many_steps(m, node)
             return
-        if not node.type.hidden and node.type.role != "container":
-            m.emit_node(NodeStarted, frame, node)
+        _begin(m, frame, node)
+    elif run.status == "released":
+        run.started_at = m.now
+        _begin(m, frame, node)
     elif isinstance(run.container, IterationRun):
         containers.proceed(m, frame, node, run, run.container)
         return
@@ -42,6 +45,12 @@ def start(m: Machine, frame: Frame, node: Node) -> None:
         containers.open_container(m, frame, node, run)
         return
     _advance(m, frame, node, run, lambda: _first(m, frame, node, run, pin))
+
+
+def _begin(m: Machine, frame: Frame, node: Node) -> None:
+    if not node.type.hidden and node.type.role != "container":
+        m.emit_node(NodeStarted, frame, node)
+    deadlines.start_node(m, frame, node)
 
 
 def too_many_steps(m: Machine, node: Node) -> None:
@@ -110,7 +119,7 @@ def _settle(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: Outcome
         case Perform():
             run.inputs = dict(outcome.inputs) or run.inputs
             run.memo = outcome.memo
-            if m.state.halted and run.effects:
+            if m.state.halted:
                 m.state.held.append(
                     Held(
                         frame=frame.id,
@@ -137,6 +146,7 @@ def perform(m: Machine, frame: Frame, node: Node, run: NodeRun, effect: Effect) 
     items = "".join(re.findall(r"\[\d+\]", frame.id))
     title = f"{node.title} {items}" if items else node.title
     meta = effect_meta(m, frame, node, run, key, effect)
+    run.once = run.once or meta.retry == "never"
     m.out.append(Call(key=key, node_id=node.id, title=title, effect=effect.model_copy(update={"meta": meta})))
 
 
@@ -207,11 +217,12 @@ def succeed(m: Machine, frame: Frame, node: Node, run: NodeRun, done: Done) -> N
     """Keep the outputs of a node and go on along its edges."""
     handle = "source" if node.is_branch and node.type.role != "branch" else done.handle
     if node.type.role == "branch" and handle is None:
-        _no_branch(m, node)
+        _no_branch(m, frame, node, run)
         return
     for change in done.writes:
         pool.write(m.state, frame, change.selector, change.value)
         m.emit_node(VariableUpdated, frame, node, selector=change.selector, value=change.value)
+    reuse.note_writes(m, frame, run, done.writes)
     run.status = "succeeded"
     if node.type.name == "loop-end":
         frame.loop_end = True
@@ -233,10 +244,14 @@ def keep_outputs(m: Machine, frame: Frame, node: Node, outputs: Mapping[str, Any
     scope[node.id] = kept
     if node.type.role == "response":
         stream.respond(m, frame, node, outputs)
+        reuse.note_answer(m, frame, node, outputs)
 
 
 def go_on(m: Machine, frame: Frame, node: Node, handle: str | None) -> None:
     """Decide the edges of a node that ended, and let streams go on."""
+    run = frame.nodes[node.id]
+    run.handle, run.ended = handle, m.state.seq
+    deadlines.lift(m, frame, node)
     traverse.follow(m, frame, node, handle)
     stream.node_finished(m, frame)
 
@@ -247,17 +262,35 @@ def leave(m: Machine, frame: Frame) -> None:
     containers.close_if_done(m, frame)
 
 
-def fail(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
-    """Retry, take the error strategy, or fail the frame. Every failed attempt counts as an exception."""
+def fail(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, *, final: bool = False) -> None:
+    """Retry, take the error strategy, or fail the frame. Every failed attempt counts as an exception.
+
+    final: whether the graph's own retries are over.
+    """
     m.state.exceptions_count += 1
-    if not node.type.retries or not _retry(m, frame, node, run, error):
+    reuse.top_run(m, frame, run)[0].exceptions += 1
+    if not final and may_retry(node, run):
+        _retry(m, frame, node, run, error)
+    else:
         _fail_for_good(m, frame, node, run, error)
 
 
-def _retry(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> bool:
+def interrupt(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
+    """Settle an effect of which nobody knows whether it was done: one that must not be repeated needs an operator."""
+    if run.once and not m.state.scope:
+        holding.hold(m, frame, node, run, error, interrupted=True)
+    else:
+        fail(m, frame, node, run, error)
+
+
+def may_retry(node: Node, run: NodeRun) -> bool:
+    """Whether the graph has the node tried again when this attempt fails."""
     config = node.data.retry_config
-    if not config.retry_enabled or run.attempt > config.max_retries:
-        return False
+    return node.type.retries and config.retry_enabled and run.attempt <= config.max_retries and not run.once
+
+
+def _retry(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
+    config = node.data.retry_config
     m.emit_node(
         NodeRetry,
         frame,
@@ -275,7 +308,6 @@ def _retry(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError)
         m.out.append(StartTimer(key=key, seconds=config.retry_interval / 1000))
     else:
         m.state.ready.append((frame.id, node.id))
-    return True
 
 
 def _fail_for_good(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
@@ -285,13 +317,16 @@ def _fail_for_good(m: Machine, frame: Frame, node: Node, run: NodeRun, error: No
             outputs, handle = cause, "fail-branch"
         case "default-value":
             if node.type.role == "branch":
-                _no_branch(m, node)
+                _no_branch(m, frame, node, run)
                 return
             outputs, handle = {d.key: d.value for d in node.data.default_value} | cause, None
         case None:
             run.status = "failed"
             _emit_finished(m, frame, node, run, {}, None, None, error)
-            containers.fail_frame(m, frame, node, error)
+            if holding.waits(m) and holding.ends_run(m, frame):
+                holding.hold(m, frame, node, run, error, interrupted=False)
+            else:
+                containers.fail_frame(m, frame, node, error)
             return
         case _:
             assert_never(node.data.error_strategy)
@@ -302,9 +337,15 @@ def _fail_for_good(m: Machine, frame: Frame, node: Node, run: NodeRun, error: No
     leave(m, frame)
 
 
-def _no_branch(m: Machine, node: Node) -> None:
+def _no_branch(m: Machine, frame: Frame, node: Node, run: NodeRun) -> None:
     # Dify ends the run here without a result for the node; which edge to take is unknowable.
     text = f"Branch node {node.id} completed without selecting a branch"
+    if holding.waits(m):
+        error = NodeError(text, "BranchNotSelected")
+        run.status = "failed"
+        _emit_finished(m, frame, node, run, {}, None, None, error)
+        holding.hold(m, frame, node, run, error, interrupted=False)
+        return
     finish(m, "failed", RunError(message=text, type="BranchNotSelected", node=node.id, title=node.title))
 
 

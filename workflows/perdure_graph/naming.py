@@ -17,6 +17,8 @@ SUBMIT: Final = "submit"
 SET_VARIABLES: Final = "set_variables"
 RETRY: Final = "retry"
 
+WINDOW_REST: Final = "window_rest"
+
 COMMANDS: Final = (PAUSE, RESUME, STOP, SUBMIT, SET_VARIABLES, RETRY)
 
 STATUS: Final = "status"

@@ -67,10 +67,27 @@ class Written(BaseModel):
     value: JsonValue = None
 
 
+class Said(BaseModel):
+    """What a response node inside a container gave to the run; `index` is the item or round at the top."""
+
+    model_config = ConfigDict(frozen=True)
+
+    node_id: str
+    frame: str
+    index: int
+    text: str | None = None
+    files: tuple[JsonValue, ...] = ()
+    outputs: dict[str, JsonValue] = {}
+
+
 class Reused(BaseModel):
     """How a node ended in an earlier run; it is taken over instead of running the node again.
 
-    results: of an iteration that is only partly taken over, its first items' results by index; the rest runs anew.
+    results: of an iteration, its items' results by index, where `outputs` do not tell them.
+    items: an iteration with it is only partly taken over: so many first items, of which those without a result are
+        left out of the output; the rest runs anew.
+    said: what response nodes inside it gave to the run, in that order.
+    exceptions: failed attempts in it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,6 +97,23 @@ class Reused(BaseModel):
     status: Literal["succeeded", "exception"] = "succeeded"
     writes: tuple[Written, ...] = ()
     results: dict[int, JsonValue] | None = None
+    items: int | None = Field(default=None, ge=0)
+    said: tuple[Said, ...] = ()
+    exceptions: int = Field(default=0, ge=0)
+
+
+class Asked(BaseModel):
+    """What the caller gave a run, as it was given: what a fork asks again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    inputs: dict[str, JsonValue] = {}
+    query: str | None = None
+    files: list[dict[str, JsonValue]] = []
+    conversation: dict[str, JsonValue] = {}
+    sysvars: dict[str, JsonValue] = {}
+    user: str = "user"
+    tenant: str = ""
 
 
 class RunRequest(BaseModel):
@@ -103,6 +137,10 @@ class RunRequest(BaseModel):
     reuse: dict[str, Reused] = {}
     forked_from: str | None = None
     options: RunOptions = RunOptions()
+
+    def asked(self) -> Asked:
+        """Give what is the caller's in it, apart from graph and options."""
+        return Asked.model_construct(**{name: getattr(self, name) for name in Asked.model_fields})
 
 
 class RunError(BaseModel):

@@ -13,11 +13,11 @@ from pydantic import BaseModel, Field, JsonValue
 
 from .events import Event
 from .nodes.base import Form
-from .request import Pin, Reused, RunError, RunOptions, RunStatus, Written
+from .request import Asked, Pin, Reused, RunError, RunOptions, RunStatus, Said, Written
 from .values import ValueType
 
 Scope = dict[str, dict[str, Any]]
-Progress = Literal["running", "waiting", "retrying", "held", "succeeded", "exception", "failed", "skipped"]
+Progress = Literal["running", "waiting", "retrying", "held", "released", "succeeded", "exception", "failed", "skipped"]
 
 
 class IterationRun(BaseModel):
@@ -50,7 +50,10 @@ class NodeRun(BaseModel):
     """Where one node is inside one frame.
 
     effects: asked for, over all attempts; `asked`: in this attempt. `group` counts an operator's retries.
+    once: an effect of this attempt must not be repeated blindly, so the graph's own retries do not apply.
     handle, writes, results: how it ended, for forks; `results` only where the outputs do not tell them.
+    said, exceptions: what response nodes inside it gave to the run, and failed attempts in it; at the top only.
+    ended: number of the last event before it ended, which orders the ends of nodes; 0 while it lasts.
     """
 
     status: Progress = "running"
@@ -59,10 +62,14 @@ class NodeRun(BaseModel):
     effects: int = 0
     asked: int = 0
     group: int = 1
+    once: bool = False
     cached: bool = False
     handle: str | None = None
     writes: list[Written] = []
     results: dict[int, Any] | None = None
+    said: list[Said] = []
+    exceptions: int = 0
+    ended: int = 0
     inputs: dict[str, Any] = {}
     memo: JsonValue = None
     form: Form | None = None
@@ -135,7 +142,9 @@ class RunState(BaseModel):
     tasks: effects in flight; timers: nodes between two attempts; deadlines: timers of open forms; limits: deadlines
         of nodes; windows: child workflows in flight; failures: nodes that wait for an operator; each by its key.
     expires_at: when the deadline of the run is, in milliseconds since the epoch.
-    seen: ids of the last commands.
+    seen: ids of the last commands (see `operate`).
+    asked: what the caller gave; the pool no longer tells it once variables are written.
+    reuse: what is still to be taken over from another run.
     scope: which window this is; empty for a run. `width`: items at once in a window.
     """
 
@@ -162,6 +171,7 @@ class RunState(BaseModel):
     width: int = 1
     flow: str = ""
     tenant: str = ""
+    asked: Asked = Asked()
     reuse: dict[str, Reused] = {}
     stream: StreamState = Field(default_factory=StreamState)
     events: list[Event] = []

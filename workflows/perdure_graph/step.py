@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from . import lifecycle, stream, windows
+from . import deadlines, lifecycle, operate, reuse, stream, windows
 from .checks import check_runnable
 from .commands import (
     Begin,
-    Command,
     Dispatch,
     Drain,
     EffectDone,
     EffectFailed,
     GoOn,
+    Happened,
     Input,
     Pause,
     Resume,
@@ -30,15 +30,16 @@ from .commands import (
     WindowFailed,
     WindowPaused,
 )
-from .errors import CommandRefused, NodeError
-from .events import FormFilled, FormTimeout, RunPaused, RunResumed, RunStarted
+from .errors import NodeError
+from .events import FormTimeout, RunPaused, RunResumed, RunStarted
 from .graph import Graph
 from .inputs import check_inputs
 from .machine import Machine
-from .nodes.base import Form, FormReply
-from .nodes.human_input import check_submission
+from .nodes.base import FormReply
+from .operate import check_command
 from .request import RunRequest
 from .state import Frame, RunState, Scope
+from .timers import RUN_DEADLINE
 from .values import ValueType
 
 
@@ -53,6 +54,7 @@ def open_run(graph: Graph, request: RunRequest, run_id: str, now: int) -> RunSta
     """
     check_runnable(graph, request.pins)
     inputs = check_request(graph, request)
+    reuse.check(graph, request.reuse)
     state = RunState(
         run_id=run_id,
         graph_hash=graph.hash,
@@ -63,6 +65,7 @@ def open_run(graph: Graph, request: RunRequest, run_id: str, now: int) -> RunSta
         types=_declared(graph),
         flow=graph.name,
         tenant=request.tenant,
+        asked=request.asked(),
         reuse=dict(request.reuse),
     )
     m = Machine(graph, state, now)
@@ -87,12 +90,25 @@ def step(graph: Graph, state: RunState, happened: Input, now: int) -> list[Dispa
         CommandRefused: a command does not fit the state; nothing changed.
     """
     m = Machine(graph, state, now)
+    if isinstance(happened, Pause | Resume | Stop | Submit | SetVariables | Retry):
+        check_command(graph, state, happened)
+        operate.apply(m, happened)
+    elif not state.ended:
+        _apply(m, happened)
+    if not state.ended:
+        _drain(m)
+    return m.out
+
+
+def _apply(m: Machine, happened: Happened) -> None:
+    state = m.state
     match happened:
         case Begin():
+            deadlines.start_run(m)
             if state.scope:
                 windows.begin_window(m)
             else:
-                m.enqueue(state.root, graph.root)
+                m.enqueue(state.root, m.graph.root)
         case EffectDone() | EffectFailed():
             _apply_reply(m, happened)
         case Drain():
@@ -109,13 +125,8 @@ def step(graph: Graph, state: RunState, happened: Input, now: int) -> list[Dispa
             windows.failed_window(m, key, NodeError(message, error_type))
         case WindowPaused(key=key, paused=paused):
             windows.rest(m, key, paused=paused)
-        case Pause() | Resume() | Stop() | Submit() | SetVariables() | Retry():
-            check_command(state, happened)
-            _apply_command(m, happened)
         case _:
             assert_never(happened)
-    _drain(m)
-    return m.out
 
 
 def check_request(graph: Graph, request: RunRequest) -> dict[str, Any]:
@@ -131,44 +142,6 @@ def check_request(graph: Graph, request: RunRequest) -> dict[str, Any]:
     return check_inputs(variables, request.inputs, root.id)
 
 
-def check_command(state: RunState, command: Command) -> None:
-    """Say whether a command fits the state, without changing anything.
-
-    Raises:
-        CommandRefused: with the reason and what would fit.
-    """
-    name = type(command).__name__.lower()
-    if state.ended:
-        raise CommandRefused(f"cannot {name}: run {state.run_id!r} has ended ({state.status}).")
-    match command:
-        case Pause() if state.pause is not None:
-            raise CommandRefused(f"cannot pause: run {state.run_id!r} is paused already; resume it first.")
-        case Resume() if state.pause is None:
-            hint = " It waits for a form: use submit." if state.waiting else ""
-            raise CommandRefused(f"cannot resume: run {state.run_id!r} is not paused.{hint}")
-        case Submit():
-            check_submission(_form_of(state, command.form), command.action, command.values)
-        case _:
-            return
-
-
-def _form_of(state: RunState, name: str) -> Form:
-    place = state.waiting[_form_key(state, name)]
-    form = state.frames[place.frame].nodes[place.node].form
-    assert form is not None
-    return form
-
-
-def _form_key(state: RunState, name: str) -> str:
-    if name in state.waiting:
-        return name
-    keys = [key for key, place in state.waiting.items() if place.node == name]
-    if len(keys) == 1:
-        return keys[0]
-    waiting = ", ".join(repr(key) for key in state.waiting) or "none"
-    raise CommandRefused(f"cannot submit: no single form {name!r} is waiting in run {state.run_id!r}; open: {waiting}.")
-
-
 def _apply_reply(m: Machine, happened: EffectDone | EffectFailed) -> None:
     place = m.state.tasks.pop(happened.key, None)
     if place is None:
@@ -179,49 +152,28 @@ def _apply_reply(m: Machine, happened: EffectDone | EffectFailed) -> None:
         lifecycle.resume(m, frame, node, happened.reply)
     else:
         error = NodeError(happened.message, happened.error_type)
-        lifecycle.fail(m, frame, node, frame.nodes[node.id], error)
+        settle = lifecycle.interrupt if happened.interrupted else lifecycle.fail
+        settle(m, frame, node, frame.nodes[node.id], error)
 
 
 def _apply_timer(m: Machine, key: str) -> None:
-    place = m.state.deadlines.pop(key, None)
-    if place is not None:
-        m.emit_node(FormTimeout, m.state.frames[place.frame], m.graph.nodes[place.node], key=key)
+    state = m.state
+    if key == RUN_DEADLINE:
+        deadlines.expire_run(m)
+    elif (place := state.limits.pop(key, None)) is not None:
+        deadlines.expire_node(m, place)
+    elif (place := state.deadlines.pop(key, None)) is not None:
+        m.emit_node(FormTimeout, state.frames[place.frame], m.graph.nodes[place.node], key=key)
         lifecycle.answer_form(m, key, FormReply(action=None))
-        return
-    place = m.state.timers.pop(key, None)
-    if place is not None:
-        m.state.ready.append((place.frame, place.node))
-
-
-def _apply_command(m: Machine, command: Command) -> None:
-    match command:
-        case Pause(reason=reason):
-            m.state.pause = reason
-            windows.tell(m, command)
-        case Resume():
-            m.state.pause = None
-            windows.tell(m, command)
-            lifecycle.release(m)
-        case Stop():
-            lifecycle.finish(m, "stopped")
-        case Submit():
-            key = _form_key(m.state, command.form)
-            place = m.state.waiting[key]
-            reply = check_submission(_form_of(m.state, key), command.action, command.values)
-            frame, node = m.state.frames[place.frame], m.graph.nodes[place.node]
-            m.emit_node(FormFilled, frame, node, key=key, action=command.action, values=reply.values)
-            lifecycle.answer_form(m, key, reply)
-        case SetVariables() | Retry():
-            raise NotImplementedError
-        case _:
-            assert_never(command)
+    elif (place := state.timers.pop(key, None)) is not None:
+        state.ready.append((place.frame, place.node))
 
 
 def _drain(m: Machine) -> None:
     """Start ready nodes, first come first served, within the limit; then settle the status of the run."""
     state = m.state
     while state.ready and not state.halted and _in_flight(state) < state.options.max_parallel:
-        frame_id, node_id = state.ready.popleft()
+        frame_id, node_id = reuse.next_ready(state) or state.ready.popleft()
         frame = state.frames.get(frame_id)
         if frame is not None:
             lifecycle.start(m, frame, m.graph.nodes[node_id])
@@ -234,7 +186,7 @@ def _settle_status(m: Machine) -> None:
     busy = bool(state.tasks) or any(key not in state.resting for key in state.windows)
     if state.pause is not None:
         status = "pausing" if busy else "paused"
-    elif state.waiting and not busy and not state.ready and not state.timers:
+    elif (state.waiting or state.failures) and not (busy or state.ready or state.timers or state.held):
         status = "paused"
     else:
         status = "running"
@@ -251,12 +203,23 @@ def _in_flight(state: RunState) -> int:
 
 
 def reasons(state: RunState) -> list[dict[str, Any]]:
-    """Say why a run is paused: a command, or the forms it waits for."""
+    """Say why a run is paused: a command, the forms it waits for, the nodes that wait for an operator."""
     found: list[dict[str, Any]] = []
     if state.pause is not None:
         found.append({"type": "scheduled_pause", "message": state.pause})
     for key, place in state.waiting.items():
         found.append({"type": "human_input_required", "key": key, "node_id": place.node})
+    for key, failure in state.failures.items():
+        found.append(
+            {
+                "type": "node_held",
+                "key": key,
+                "node_id": failure.node,
+                "message": failure.message,
+                "error_type": failure.error_type,
+                "reason": failure.reason,
+            }
+        )
     return found
 
 

@@ -51,3 +51,12 @@ class WindowOutcome(BaseModel):
     error: RunError | None = None
     exceptions_count: int = 0
     steps: int = 0
+
+
+class WindowRest(BaseModel):
+    """What a window tells its run: after a pause it is at rest, or it goes on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    paused: bool

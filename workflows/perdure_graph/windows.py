@@ -11,6 +11,7 @@ and ends where the run would go on (`outcome_of`).
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any, cast
 
@@ -123,10 +124,11 @@ def body_of(graph: Graph, container: str) -> Document:
 
 @lru_cache(maxsize=256)
 def _visible(graph: Graph, container: str) -> tuple[str, ...]:
-    """Ids whose variables the body may read: every id that its text mentions anywhere, to be on the safe side."""
+    """Ids whose variables the body may read: every id that stands anywhere in its text, to be on the safe side."""
     inside = set(_members(graph, container))
     text = json.dumps([spec.data for spec in graph.document.nodes if spec.id in inside], ensure_ascii=False)
-    return (*_SYSTEM, *(node_id for node_id in graph.nodes if node_id not in inside | {container} and node_id in text))
+    others = (node_id for node_id in graph.nodes if node_id not in inside | {container})
+    return (*_SYSTEM, *(node_id for node_id in others if re.search(rf"(?<![\w-]){re.escape(node_id)}(?![\w-])", text)))
 
 
 def close_window(m: Machine, key: str, outcome: WindowOutcome) -> None:
@@ -142,6 +144,7 @@ def close_window(m: Machine, key: str, outcome: WindowOutcome) -> None:
     state.results.update(outcome.results)
     state.dropped.extend(outcome.dropped)
     m.state.exceptions_count += outcome.exceptions_count
+    m.state.root.nodes[node.id].exceptions += outcome.exceptions_count
     m.state.steps += outcome.steps
     m.emit_node(
         WindowFinished,

@@ -1,38 +1,77 @@
-"""Performing what the core asks for: effects become activities, timers become timers."""
+"""Performing what the core asks for: effects become activities, timers become timers, windows become children."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, assert_never
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, ChildWorkflowError, TimeoutError
 
+from perdure_graph import naming
 from perdure_graph.commands import (
     Call,
     Cancel,
+    Command,
     Dispatch,
     EffectDone,
     EffectFailed,
     Input,
+    OpenWindow,
+    Pause,
+    Resume,
     StartTimer,
+    TellWindows,
     TimerFired,
+    WindowDone,
+    WindowFailed,
 )
-from perdure_graph.effects import EffectClass
+from perdure_graph.effects import Effect, Reply
+from perdure_graph.request import RunOptions
+from perdure_graph.window import WindowOutcome
 
-from .policies import MAX_PAYLOAD_BYTES, activity_options
+from .policies import activity_options
 
 Deliver = Callable[[Input], None]
+Carry = Callable[[str, Effect], Effect]
+Landed = Callable[[str, Reply | None], None]
+
+
+@dataclass(slots=True)
+class _Window:
+    """A child workflow and the commands it has not been told yet."""
+
+    task: asyncio.Task[Any] | None = None
+    commands: list[Command] = field(default_factory=list[Command])
 
 
 class Performer:
-    """Starts effects and timers of one run and delivers what comes back, one at a time, as Temporal recorded it."""
+    """Starts what one run asks for and delivers what comes back, one at a time, as Temporal recorded it.
 
-    def __init__(self, deliver: Deliver) -> None:
+    carry: lets events ride in an effect that is about to start; landed: told when the effect is over, with its reply.
+    """
+
+    def __init__(self, options: RunOptions, deliver: Deliver, carry: Carry, landed: Landed) -> None:
+        self._options = options
         self._deliver = deliver
-        self.queues: dict[EffectClass, str] = {}
-        self._pending: dict[str, asyncio.Task[Any]] = {}
+        self._carry = carry
+        self._landed = landed
+        self._effects: dict[str, asyncio.Task[Any]] = {}
+        self._timers: dict[str, asyncio.Task[Any]] = {}
+        self._windows: dict[str, _Window] = {}
+        self._closing: set[asyncio.Task[Any]] = set()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is on its way but timers, which the state knows of."""
+        return not (self._effects or self._windows or self._closing)
+
+    @property
+    def closed(self) -> bool:
+        """Whether every child workflow that was cancelled has come to its end."""
+        return not self._closing
 
     def perform(self, dispatches: list[Dispatch]) -> None:
         """Start or cancel each, in order."""
@@ -41,23 +80,29 @@ class Performer:
                 case Call():
                     self._call(dispatch)
                 case StartTimer(key=key, seconds=seconds):
-                    self._watch(key, asyncio.create_task(workflow.sleep(seconds, summary=key)), TimerFired(key))
+                    self._time(key, seconds)
                 case Cancel(key=key):
-                    task = self._pending.pop(key, None)
-                    if task is not None:
-                        task.cancel()
+                    self._cancel(key)
+                case OpenWindow():
+                    self._open(dispatch)
+                case TellWindows(command=command):
+                    for window in self._windows.values():
+                        window.commands.append(command)
+                case _:
+                    assert_never(dispatch)
 
     def _call(self, call: Call) -> None:
-        effect = call.effect
-        size = len(effect.model_dump_json().encode())
-        if size > MAX_PAYLOAD_BYTES:
-            # Sent anyway, the server would fail the whole run without naming the node.
+        size = len(call.effect.model_dump_json().encode())
+        limit = self._options.max_value_bytes
+        if size > limit:
+            # Sent anyway, it would fail the whole run, or its task again and again, without naming the node.
             message = (
-                f"node {call.title!r} asks for {effect.activity!r} with {size:,} bytes of data; the limit is "
-                f"{MAX_PAYLOAD_BYTES:,}. Pass less data, or a file, to this node."
+                f"node {call.title!r} asks for {call.effect.activity!r} with {size:,} bytes of data; the limit is "
+                f"{limit:,}. Pass less data, or a file, to this node."
             )
             self._deliver(EffectFailed(call.key, message, "PayloadTooLarge"))
             return
+        effect = self._carry(call.key, call.effect)
         task = workflow.start_activity(
             effect.activity,
             effect,
@@ -65,40 +110,114 @@ class Performer:
             activity_id=call.key,
             # A summary costs as much as the rest of the call; the activity id already names the node.
             summary=call.title if call.title != call.node_id else None,
-            task_queue=self.queues.get(effect.effect_class),
+            task_queue=self._options.queues.get(effect.effect_class),
             **activity_options(effect),
         )
-        self._watch(call.key, task, None)
+        self._effects[call.key] = task
 
-    def _watch(self, key: str, task: asyncio.Task[Any], done: Input | None) -> None:
-        self._pending[key] = task
-
-        def finished(finished_task: asyncio.Task[Any]) -> None:
+        def over(done: asyncio.Task[Any]) -> None:
             # Looked at in any case: asyncio complains of exceptions that nobody retrieves.
-            error = None if finished_task.cancelled() else finished_task.exception()
-            if self._pending.get(key) is not finished_task:
+            error = None if done.cancelled() else done.exception()
+            failed = done.cancelled() or error is not None
+            self._landed(call.key, None if failed else done.result())
+            if self._effects.get(call.key) is not done:
                 return
-            del self._pending[key]
-            if finished_task.cancelled():
-                return
+            del self._effects[call.key]
             if error is not None:
-                self._deliver(EffectFailed(key, *_explain(error)))
-            else:
-                self._deliver(done or EffectDone(key, finished_task.result()))
+                self._deliver(EffectFailed(call.key, *_explain(error)))
+            elif not done.cancelled():
+                self._deliver(EffectDone(call.key, done.result()))
 
-        task.add_done_callback(finished)
+        task.add_done_callback(over)
+
+    def _time(self, key: str, seconds: float) -> None:
+        task = asyncio.create_task(workflow.sleep(seconds, summary=key))
+        self._timers[key] = task
+
+        def over(done: asyncio.Task[Any]) -> None:
+            if self._timers.get(key) is done:
+                del self._timers[key]
+                if not done.cancelled():
+                    self._deliver(TimerFired(key))
+
+        task.add_done_callback(over)
+
+    def _open(self, asked: OpenWindow) -> None:
+        window = self._windows[asked.key] = _Window()
+        task = asyncio.create_task(_run_window(asked, window))
+        window.task = task
+
+        def over(done: asyncio.Task[Any]) -> None:
+            self._closing.discard(done)
+            error = None if done.cancelled() else done.exception()
+            if self._windows.get(asked.key) is not window:
+                return
+            del self._windows[asked.key]
+            if error is not None:
+                message, kind, _ = _explain(error)
+                self._deliver(WindowFailed(asked.key, message, kind))
+            elif not done.cancelled():
+                self._deliver(WindowDone(asked.key, done.result()))
+
+        task.add_done_callback(over)
+
+    def _cancel(self, key: str) -> None:
+        task = self._effects.pop(key, None) or self._timers.pop(key, None)
+        window = self._windows.pop(key, None)
+        if window is not None and window.task is not None:
+            task = window.task
+            self._closing.add(task)
+        if task is not None:
+            task.cancel()
 
 
-def _explain(error: BaseException) -> tuple[str, str]:
-    """Message and type of what made an effect fail for good."""
-    cause = error.cause if isinstance(error, ActivityError) else error
+async def _run_window(asked: OpenWindow, window: _Window) -> WindowOutcome:
+    """Run a child workflow to its end and tell it, meanwhile, what the run was told."""
+    handle = await workflow.start_child_workflow(
+        naming.WINDOW_TYPE,
+        asked.request,
+        id=f"{asked.request.run_id}/{asked.key}",
+        result_type=WindowOutcome,
+        cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+        parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+    )
+    telling = asyncio.create_task(_tell(handle, window.commands))
+    try:
+        return await handle
+    finally:
+        telling.cancel()
+
+
+async def _tell(handle: workflow.ChildWorkflowHandle[Any, Any], commands: list[Command]) -> None:
+    while True:
+        await workflow.wait_condition(lambda: bool(commands))
+        command = commands.pop(0)
+        match command:
+            case Pause():
+                name = naming.PAUSE
+            case Resume():
+                name = naming.RESUME
+            case _:
+                continue
+        try:
+            await handle.signal(name, command)
+        except ApplicationError:
+            # It has ended meanwhile: its outcome is on the way.
+            return
+
+
+def _explain(error: BaseException) -> tuple[str, str, bool]:
+    """Message and type of what made an effect or a window fail for good; whether its worker fell silent."""
+    cause = error.cause if isinstance(error, ActivityError | ChildWorkflowError) else error
     match cause:
         case ApplicationError():
-            return cause.message, cause.type or "ApplicationError"
+            return cause.message, cause.type or "ApplicationError", False
         case TimeoutError():
             kind = cause.type.name.lower().replace("_", "-") if cause.type else "unknown"
-            return f"timed out ({kind}); no worker finished it in time", "EffectTimeout"
+            return f"timed out ({kind}); no worker finished it in time", "EffectTimeout", True
+        case CancelledError():
+            return "its worker was shut down before it was done", "EffectInterrupted", True
         case None:
-            return str(error), type(error).__name__
+            return str(error), type(error).__name__, False
         case _:
-            return str(cause), type(cause).__name__
+            return str(cause), type(cause).__name__, False

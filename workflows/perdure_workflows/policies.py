@@ -17,13 +17,11 @@ from temporalio.common import RetryPolicy
 
 from perdure_graph.effects import Effect
 
-# One payload may hold 2 MiB on the server; the rest is room for the envelope.
-MAX_PAYLOAD_BYTES = 2 * 1024 * 1024 - 16 * 1024
-
 _HEARTBEAT = timedelta(seconds=5)
 _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10), maximum_attempts=5
 )
+_ONCE = RetryPolicy(maximum_attempts=1)
 
 
 class ActivityOptions(TypedDict):
@@ -36,10 +34,13 @@ class ActivityOptions(TypedDict):
 
 
 def activity_options(effect: Effect) -> ActivityOptions:
-    """Options of an activity: a dead worker is noticed by its missing heartbeat."""
+    """Options of an activity: a dead worker is noticed by its missing heartbeat.
+
+    An effect that must not be repeated blindly is tried once; if its worker falls silent, an operator decides.
+    """
     return ActivityOptions(
         start_to_close_timeout=timedelta(seconds=effect.budget_s()),
         heartbeat_timeout=_HEARTBEAT,
-        retry_policy=_RETRY,
+        retry_policy=_ONCE if effect.meta is not None and effect.meta.retry == "never" else _RETRY,
         cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
     )

@@ -13,16 +13,17 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError
 
 from perdure_graph import naming
-from perdure_graph.commands import Begin, Command, Input, Pause, Resume, Stop, Submit
+from perdure_graph.commands import Command, Pause, Resume, Retry, SetVariables, Stop, Submit, WindowPaused
 from perdure_graph.errors import CommandRefused, InvalidInputs, PerdureError
-from perdure_graph.graph import Graph, graph_of
-from perdure_graph.request import RunRequest, RunResult
+from perdure_graph.graph import graph_of
+from perdure_graph.request import RunRequest, RunResult, RunStatus
+from perdure_graph.reuse import Outcomes, outcomes
 from perdure_graph.state import RunState
-from perdure_graph.step import check_command, open_run, step
+from perdure_graph.step import check_command, open_run
 from perdure_graph.view import EventPage, RunView, events_after, result, view
+from perdure_graph.window import WindowRest
 
-from .perform import Performer
-from .policies import MAX_PAYLOAD_BYTES
+from .shell import Shell, continuation_of, now
 
 _STATUS = SearchAttributeKey.for_keyword(naming.STATUS_ATTRIBUTE)
 _WAITING_ON = SearchAttributeKey.for_keyword_list(naming.WAITING_ON_ATTRIBUTE)
@@ -31,33 +32,31 @@ _WAITING_ON = SearchAttributeKey.for_keyword_list(naming.WAITING_ON_ATTRIBUTE)
 _SETTLE = timedelta(milliseconds=1)
 
 
-def _now() -> int:
-    return workflow.time_ns() // 1_000_000
-
-
 @workflow.defn(name=naming.WORKFLOW_TYPE)
 class GraphRun:
     """Runs a graph. Input `RunRequest`, output `RunResult`; a run that fails fails the workflow with its result
-    as detail. Commands are updates and signals of the same names, queries are `status`, `events`, `variables`.
+    as detail. Commands are updates and signals of the same names, queries are `status`, `events`, `variables` and
+    `outcomes`.
     """
 
     # `Any`: an input that does not decode would fail the workflow task again and again, and so hang the run.
     @workflow.init
     def __init__(self, request: Any = None) -> None:
-        self._graph: Graph | None = None
-        self._state: RunState | None = None
+        self._shell: Shell | None = None
         self._problem: PerdureError | None = None
-        self._crash: BaseException | None = None
-        self._shown: str = "running"
         self._ended_by_update = False
-        self._performer = Performer(self._deliver)
         try:
-            asked = _read(request)
-            self._graph = graph_of(asked.graph)
-            self._state = open_run(self._graph, asked, workflow.info().workflow_id, _now())
-            self._performer.queues = dict(asked.options.queues)
+            self._shell = self._open(request)
         except PerdureError as error:
             self._problem = error
+
+    def _open(self, request: Any) -> Shell:
+        before = continuation_of(request)
+        if before is not None:
+            return Shell(graph_of(before.graph), before.state, before, self._watch)
+        asked = _read(request)
+        graph = graph_of(asked.graph)
+        return Shell(graph, open_run(graph, asked, workflow.info().workflow_id, now()), None, self._watch)
 
     @workflow.run
     async def run(self, request: Any = None) -> RunResult:  # noqa: ARG002 - read in __init__
@@ -66,52 +65,47 @@ class GraphRun:
         Raises:
             ApplicationError: the graph or the inputs are invalid, or the run failed (detail: `RunResult`).
         """
-        if self._problem is not None:
+        if self._shell is None:
             raise ApplicationError(str(self._problem), type=type(self._problem).__name__, non_retryable=True)
-        self._deliver(Begin())
+        shell = self._shell
         try:
-            await workflow.wait_condition(lambda: self._run_state.ended or self._crash is not None)
+            if (continuation := await shell.drive()) is not None:
+                workflow.continue_as_new(continuation)
         except asyncio.CancelledError:
-            self._apply(Stop(reason="cancelled"))
+            shell.apply(Stop(reason="cancelled"))
+            await shell.close()
             await workflow.wait_condition(workflow.all_handlers_finished)
             raise
-        if self._crash is not None:
+        if shell.crash is not None:
             # A bug of ours: fail the workflow task, so that the run goes on once the code is mended.
-            raise self._crash
+            raise shell.crash
         if self._ended_by_update:
             # A task that completes the workflow fails when a reply has just come in, and an update in it is lost.
             # So the update gets a task of its own: once it has returned, it is in the history.
             await workflow.sleep(_SETTLE)
+        await shell.close()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return _conclude(result(self._run_state))
+        return _conclude(result(shell.state), shell.state.options.max_value_bytes)
+
+    @property
+    def _running(self) -> Shell:
+        if self._shell is None:
+            raise CommandRefused(f"this run never started: {self._problem}")
+        return self._shell
 
     @property
     def _run_state(self) -> RunState:
-        if self._state is None:
-            raise CommandRefused(f"this run never started: {self._problem}")
-        return self._state
+        return self._running.state
 
-    def _deliver(self, happened: Input) -> None:
-        """Apply what came back. Called from callbacks, whose exceptions would else be lost."""
-        try:
-            self._apply(happened)
-        except BaseException as error:
-            self._crash = error
-
-    def _apply(self, happened: Input) -> None:
-        assert self._graph is not None
-        self._performer.perform(step(self._graph, self._run_state, happened, _now()))
+    def _watch(self, _before: RunStatus, _after: RunStatus) -> None:
         self._show()
 
     def _show(self) -> None:
         """Tell the Temporal UI where the run is. Attributes change only if the run was started with them."""
         state = self._run_state
-        if state.status == self._shown:
-            return
-        self._shown = state.status
-        waiting = list(state.waiting)
+        waiting = [*state.waiting, *state.failures]
         workflow.set_current_details(
-            f"**{state.status}** after {state.steps} steps" + "".join(f"\n- waits for form `{key}`" for key in waiting)
+            f"**{state.status}** after {state.steps} steps" + "".join(f"\n- waits for `{key}`" for key in waiting)
         )
         if _STATUS in workflow.info().typed_search_attributes:
             # The SDK leaves the type parameter of its updates open.
@@ -121,18 +115,18 @@ class GraphRun:
 
     def _check(self, command: Command) -> None:
         try:
-            check_command(self._run_state, command)
+            check_command(self._running.graph, self._run_state, command)
         except CommandRefused as error:
             raise ApplicationError(str(error), type="CommandRefused", non_retryable=True) from error
 
     def _signalled(self, command: Command) -> None:
         """Apply a command that nobody waits for; one that does not fit changes nothing."""
         try:
-            check_command(self._run_state, command)
+            check_command(self._running.graph, self._run_state, command)
         except CommandRefused as error:
             workflow.logger.warning("signal ignored: %s", error)
             return
-        self._deliver(command)
+        self._running.deliver(command)
 
     @workflow.signal(name=naming.PAUSE)
     def pause_signal(self, command: Pause = Pause()) -> None:  # noqa: B008 - frozen
@@ -154,6 +148,21 @@ class GraphRun:
         """Answer a form; see `Submit`."""
         self._signalled(command)
 
+    @workflow.signal(name=naming.SET_VARIABLES)
+    def set_variables_signal(self, command: SetVariables) -> None:
+        """Overwrite variables; see `SetVariables`."""
+        self._signalled(command)
+
+    @workflow.signal(name=naming.RETRY)
+    def retry_signal(self, command: Retry) -> None:
+        """Run a held node again; see `Retry`."""
+        self._signalled(command)
+
+    @workflow.signal(name=naming.WINDOW_REST)
+    def window_rest(self, news: WindowRest) -> None:
+        """Hear from a window that it is at rest, or is not any more."""
+        self._running.deliver(WindowPaused(news.key, news.paused))
+
     @workflow.update(name=naming.PAUSE)
     def pause(self, command: Pause = Pause()) -> RunView:  # noqa: B008 - frozen
         """Pause and say where the run is."""
@@ -165,13 +174,25 @@ class GraphRun:
         return self._updated(command)
 
     @workflow.update(name=naming.STOP)
-    def stop(self, command: Stop = Stop()) -> RunView:  # noqa: B008 - frozen
-        """Stop; once this returns, no effect starts any more."""
-        return self._updated(command)
+    async def stop(self, command: Stop = Stop()) -> RunView:  # noqa: B008 - frozen
+        """Stop; once this returns, no effect starts any more, here or in a child workflow."""
+        answer = self._updated(command)
+        await workflow.wait_condition(lambda: self._running.closed)
+        return answer
 
     @workflow.update(name=naming.SUBMIT)
     def submit(self, command: Submit) -> RunView:
         """Answer a form and say where the run is."""
+        return self._updated(command)
+
+    @workflow.update(name=naming.SET_VARIABLES)
+    def set_variables(self, command: SetVariables) -> RunView:
+        """Overwrite variables and say where the run is."""
+        return self._updated(command)
+
+    @workflow.update(name=naming.RETRY)
+    def retry(self, command: Retry) -> RunView:
+        """Run a held node again and say where the run is."""
         return self._updated(command)
 
     @pause.validator
@@ -190,17 +211,23 @@ class GraphRun:
     def _check_submit(self, command: Submit) -> None:
         self._check(command)
 
+    @set_variables.validator
+    def _check_set_variables(self, command: SetVariables) -> None:
+        self._check(command)
+
+    @retry.validator
+    def _check_retry(self, command: Retry) -> None:
+        self._check(command)
+
     def _updated(self, command: Command) -> RunView:
-        self._deliver(command)
+        self._running.deliver(command)
         self._ended_by_update = self._run_state.ended
         return self.status()
 
     @workflow.query(name=naming.STATUS)
     def status(self) -> RunView:
         """Where the run is."""
-        state = self._run_state
-        assert self._graph is not None
-        return view(self._graph, state, _now())
+        return view(self._running.graph, self._run_state, now())
 
     @workflow.query(name=naming.EVENTS)
     def events(self, after: int = 0) -> EventPage:
@@ -211,6 +238,11 @@ class GraphRun:
     def variables(self) -> dict[str, Any]:
         """All variables of the top frame, by node."""
         return dict(self._run_state.root.scope or {})
+
+    @workflow.query(name=naming.OUTCOMES)
+    def outcomes(self) -> Outcomes:
+        """How the nodes of the top frame ended: what a fork can take over."""
+        return outcomes(self._running.graph, self._run_state)
 
 
 def _read(request: Any) -> RunRequest:
@@ -224,13 +256,13 @@ def _read(request: Any) -> RunRequest:
         raise InvalidInputs(f"the input of {naming.WORKFLOW_TYPE} is no run request ({problems}).") from error
 
 
-def _conclude(outcome: RunResult) -> RunResult:
+def _conclude(outcome: RunResult, limit: int) -> RunResult:
     """Return the result, or fail the workflow with it; a result too large to return fails by name."""
     size = len(outcome.model_dump_json().encode())
-    if size > MAX_PAYLOAD_BYTES:
+    if size > limit:
         largest = max(outcome.outputs, key=lambda name: len(json.dumps(outcome.outputs[name])), default="")
         raise ApplicationError(
-            f"the outputs of the run have {size:,} bytes, the limit is {MAX_PAYLOAD_BYTES:,}; the largest is "
+            f"the outputs of the run have {size:,} bytes, the limit is {limit:,}; the largest is "
             f"{largest!r}. Return less, or a file.",
             type="PayloadTooLarge",
             non_retryable=True,

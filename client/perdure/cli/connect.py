@@ -92,7 +92,7 @@ async def connected(
 
     chosen = settings(address=None, db=None, ui_port=None)
     async with own_stack(say, chosen, worker_process=worker_process) as stack:
-        yield Client(stack.client, stack.task_queue)
+        yield Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout)
 
 
 @asynccontextmanager

@@ -1,0 +1,129 @@
+"""Which database, and how to speak to it: one URL, SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from perdure_graph.errors import PlatformError
+
+DEFAULT_URL = "sqlite:///.perdure/runs.db"
+OFF = "off"
+
+Kind = Literal["sqlite", "postgresql"]
+_DRIVERS: dict[str, tuple[Kind, str]] = {
+    "sqlite": ("sqlite", "sqlite+aiosqlite"),
+    "sqlite+aiosqlite": ("sqlite", "sqlite+aiosqlite"),
+    "postgresql": ("postgresql", "postgresql+asyncpg"),
+    "postgres": ("postgresql", "postgresql+asyncpg"),
+    "postgresql+asyncpg": ("postgresql", "postgresql+asyncpg"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the store is. `path` is the file of SQLite."""
+
+    kind: Kind
+    url: URL
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        """Show it without the password."""
+        return self.url.set(drivername=self.kind).render_as_string(hide_password=True)
+
+
+def parse(text: str) -> Address:
+    """Read `sqlite:///path`, `postgresql://user@host/name`, or the bare path of an SQLite file.
+
+    Raises:
+        PlatformError: it is none of these.
+    """
+    if "://" not in text:
+        text = f"sqlite:///{Path(text).expanduser()}"
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise _unknown(text.partition("://")[0]) from error
+    if url.drivername not in _DRIVERS:
+        raise _unknown(url.drivername)
+    kind, driver = _DRIVERS[url.drivername]
+    if kind == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise PlatformError("A run store in SQLite needs a file: write sqlite:///path in PERDURE_STORE.")
+        return Address(kind, url.set(drivername=driver), Path(url.database))
+    query = dict(url.query)
+    if "sslmode" in query:  # what libpq calls it; our driver says `ssl`
+        query["ssl"] = query.pop("sslmode")
+    return Address(kind, url.set(drivername=driver, query=query))
+
+
+def _unknown(scheme: str) -> PlatformError:
+    return PlatformError(
+        f"{scheme!r} is no kind of run store. Set PERDURE_STORE to sqlite:///path, postgresql://user@host/name or off."
+    )
+
+
+def connect(address: Address, *, writes: bool = False, wait_s: float = 5.0) -> AsyncEngine:
+    """Make an engine; it connects when first used.
+
+    writes: transactions take the write lock of SQLite when they begin, not in their middle where they could lose.
+    wait_s: how long to wait for a connection, and for another writer of an SQLite file.
+    """
+    arguments: dict[str, Any] = {"timeout": wait_s}
+    if address.kind == "postgresql":
+        arguments["server_settings"] = {"application_name": "perdure"}
+    engine = create_async_engine(
+        address.url, json_serializer=to_json, connect_args=arguments, pool_size=4, max_overflow=4, pool_timeout=wait_s
+    )
+    if address.kind == "sqlite":
+        _set_up_sqlite(engine, wait_s, "BEGIN IMMEDIATE" if writes else "BEGIN")
+    return engine
+
+
+def _set_up_sqlite(engine: AsyncEngine, wait_s: float, begin: str) -> None:
+    def connected(connection: Any, _record: Any) -> None:
+        # The driver would begin transactions by its own rules: too late for DDL, and never for reads.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.close()
+
+    def begun(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine.sync_engine, "connect", connected)
+    event.listen(engine.sync_engine, "begin", begun)
+
+
+def to_json(value: Any) -> str:
+    """Write JSON that both databases take: ASCII, and null for what is no number."""
+    try:
+        return json.dumps(value, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(value), default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in cast("list[Any]", value)]
+    return value
+
+
+def plain(text: str) -> str:
+    """Replace what no database keeps in a text column: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
