@@ -48,7 +48,7 @@ class Shell:
         self._watch = watch
         self._goes_on = before is not None
         self._performer = Performer(state.options, self.deliver, self.log.carry, self.log.landed)
-        self._drain_at = float(state.options.continue_after_events)
+        self._not_before = 0.0
 
     @property
     def over(self) -> bool:
@@ -92,7 +92,12 @@ class Shell:
 
     @property
     def _is_long(self) -> bool:
-        return workflow.info().get_current_history_length() >= self._drain_at
+        info = workflow.info()
+        length = info.get_current_history_length()
+        if length < self._not_before:
+            return False
+        # The server counts bytes and updates too.
+        return length >= self.state.options.continue_after_events or info.is_continue_as_new_suggested()
 
     async def _drain(self) -> Continuation | None:
         length = workflow.info().get_current_history_length()
@@ -101,7 +106,7 @@ class Shell:
         try:
             await workflow.wait_condition(self._may_leave, timeout=None if hard else _DRAIN)
         except TimeoutError:
-            self._drain_at = length * _PATIENCE
+            self._not_before = length * _PATIENCE
             self.deliver(GoOn())
             return None
         if self.over:
