@@ -16,7 +16,8 @@ FROM python:3.12-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends bubblewrap \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 10001 perdure
+    && useradd --create-home --uid 10001 perdure \
+    && install --directory --owner perdure /data
 COPY --from=build /opt/perdure /opt/perdure
 ENV PATH=/opt/perdure/bin:$PATH PYTHONUNBUFFERED=1 PERDURE_LOG_FORMAT=json PERDURE_LOG_LEVEL=info
 USER perdure

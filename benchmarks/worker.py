@@ -12,6 +12,7 @@ import sys
 
 from baseline import WORKFLOWS
 from perdure_bench_nodes.activity import bench_noop
+from scale_baseline import WORKFLOWS as SCALE_WORKFLOWS
 
 from perdure_worker.main import leave, parse, writer
 from perdure_worker.observe import configure_logging
@@ -24,7 +25,9 @@ async def serve(settings: WorkerSettings, ready_fd: int | None) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     client = await connect(settings)
-    polling = await start_polling(make_worker(client, settings, workflows=WORKFLOWS, activities=[bench_noop]))
+    polling = await start_polling(
+        make_worker(client, settings, workflows=[*WORKFLOWS, *SCALE_WORKFLOWS], activities=[bench_noop])
+    )
     writer(ready_fd)({"ready": True, "pid": os.getpid()})
     await stop.wait()
     await polling.stop()

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from jsonschema import ValidationError, validate
 
+from perdure_activities.files import FileSettings
 from perdure_graph.naming import SEARCH_ATTRIBUTES, TASK_QUEUE
 from perdure_worker.server import DYNAMIC_CONFIG
 from perdure_worker.settings import ENV_PREFIX, WorkerSettings
@@ -74,8 +75,9 @@ def test_worker_variables_are_settings_the_worker_knows(
     compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = compose["services"]["worker"]["environment"]
+    known = {*WorkerSettings.model_fields, *FileSettings.model_fields}
     for key, value in environment.items():
-        assert key.removeprefix(ENV_PREFIX).lower() in WorkerSettings.model_fields, key
+        assert key.removeprefix(ENV_PREFIX).lower() in known, key
         monkeypatch.setenv(key, value)
     settings = WorkerSettings()
     assert (settings.address, settings.task_queue) == ("temporal:7233", TASK_QUEUE)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import assert_never
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx2
 from pydantic import JsonValue
@@ -25,6 +26,11 @@ from .files import FileNotStored, FileStore, default_store
 from .heartbeat import heartbeats
 from .http_reply import filename_of, is_text, reading_of
 from .net import AddressBlocked, BadUrl, Fetched, NetError, NetSettings, Resolver, TooLarge, fetch, resolve
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+# What well-known services accept at most.
+_MAX_KEY_CHARS = 255
+_KEY_CHARS = "/#[]:,.!~@"
 
 _BODILESS = frozenset({204, 304})
 _MEDIA_TYPES = {
@@ -209,7 +215,7 @@ def _error(kind: str, message: str) -> ApplicationError:
 
 
 def _headers(request: SendHttp, media_type: str | None) -> list[tuple[str, str]]:
-    """Add authentication (it replaces a header of that name) and the body's media type (it does not)."""
+    """Add authentication (it replaces a header of that name), the body's media type and the key (they do not)."""
     headers = list(request.headers)
     if (authentication := _authentication(request.auth)) is not None:
         headers = [pair for pair in headers if pair[0].lower() != authentication[0].lower()]
@@ -219,7 +225,18 @@ def _headers(request: SendHttp, media_type: str | None) -> list[tuple[str, str]]
         headers = [pair for pair in headers if pair[0].lower() != "content-type"]
     if media_type is not None and all(name.lower() != "content-type" for name, _ in headers):
         headers.append(("Content-Type", media_type))
+    key = _idempotency_key(request)
+    if key is not None and all(name.lower() != IDEMPOTENCY_KEY.lower() for name, _ in headers):
+        headers.append((IDEMPOTENCY_KEY, key))
     return headers
+
+
+def _idempotency_key(request: SendHttp) -> str | None:
+    """Give the key by which the other side knows a repeated request; None for one that may simply be repeated."""
+    if request.meta is None or request.meta.retry == "safe" or not request.meta.idempotency_key:
+        return None
+    key = quote(request.meta.idempotency_key, safe=_KEY_CHARS)
+    return key if len(key) <= _MAX_KEY_CHARS else hashlib.sha256(key.encode()).hexdigest()
 
 
 def _authentication(auth: HttpAuth) -> tuple[str, str] | None:

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from perdure_graph.errors import PlatformError
 
-DEFAULT_URL = "sqlite:///.perdure/runs.db"
-OFF = "off"
+_WRITES = "perdure_writes"
 
 Kind = Literal["sqlite", "postgresql"]
 _DRIVERS: dict[str, tuple[Kind, str]] = {
@@ -72,10 +71,9 @@ def _unknown(scheme: str) -> PlatformError:
     )
 
 
-def connect(address: Address, *, writes: bool = False, wait_s: float = 5.0) -> AsyncEngine:
+def connect(address: Address, *, wait_s: float = 5.0) -> AsyncEngine:
     """Make an engine; it connects when first used.
 
-    writes: transactions take the write lock of SQLite when they begin, not in their middle where they could lose.
     wait_s: how long to wait for a connection, and for another writer of an SQLite file.
     """
     arguments: dict[str, Any] = {"timeout": wait_s}
@@ -85,11 +83,16 @@ def connect(address: Address, *, writes: bool = False, wait_s: float = 5.0) -> A
         address.url, json_serializer=to_json, connect_args=arguments, pool_size=4, max_overflow=4, pool_timeout=wait_s
     )
     if address.kind == "sqlite":
-        _set_up_sqlite(engine, wait_s, "BEGIN IMMEDIATE" if writes else "BEGIN")
+        _set_up_sqlite(engine, wait_s)
     return engine
 
 
-def _set_up_sqlite(engine: AsyncEngine, wait_s: float, begin: str) -> None:
+def writing(engine: AsyncEngine) -> AsyncEngine:
+    """Give the engine for transactions that write: in SQLite they lock when they begin, not in their middle."""
+    return engine.execution_options(**{_WRITES: True})
+
+
+def _set_up_sqlite(engine: AsyncEngine, wait_s: float) -> None:
     def connected(connection: Any, _record: Any) -> None:
         # The driver would begin transactions by its own rules: too late for DDL, and never for reads.
         connection.isolation_level = None
@@ -99,8 +102,9 @@ def _set_up_sqlite(engine: AsyncEngine, wait_s: float, begin: str) -> None:
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()
 
-    def begun(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+    def begun(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine.sync_engine, "connect", connected)
     event.listen(engine.sync_engine, "begin", begun)

@@ -1,7 +1,7 @@
 """What an event says about the rows derived from it. Pure: one event in, patches out.
 
-A patch is a whole row; how it meets the row that is there is said once per table (`MERGES`), in terms that do not depend
-on the order in which patches come: of two values the one of the later event stays, or the smaller, or the greater.
+A patch is a whole row; how it meets the row that is there is said once per table (`MERGES`), in terms that do not
+depend on the order in which patches come: of two values that of the later event stays, or the smaller, or the greater.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Migrations: the tables of a store follow the revision of this package.
 
-A worker brings an SQLite file up by itself. PostgreSQL is migrated by the operator (`perdure store migrate`): a database
-that several workers share must not change because one of them was started early.
+A worker brings an SQLite file up by itself. PostgreSQL is migrated by the operator (`perdure store migrate`): what
+several workers share must not change because one of them was started early.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from perdure_graph.errors import PlatformError
 
-from .database import Address, connect
+from .database import Address, connect, writing
 
 HEAD = "0001"
 # Not alembic's own name for it: the database may be home to other migrations.
@@ -74,6 +74,18 @@ async def current(connection: AsyncConnection) -> str | None:
     return await connection.run_sync(find)
 
 
+def revision_of_file(address: Address) -> str | None:
+    """Give the revision of an SQLite store, the cheap way; None where there is none yet."""
+    if address.path is None or not address.path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(address.path)) as connection:
+            row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608 - a constant
+    except sqlite3.Error:
+        return None
+    return str(row[0]) if row else None
+
+
 async def check(connection: AsyncConnection, address: Address) -> None:
     """Check that the tables are of the revision this package works with.
 
@@ -95,7 +107,7 @@ async def check(connection: AsyncConnection, address: Address) -> None:
 
 
 async def _migrate(address: Address, work: Callable[[Connection], None]) -> None:
-    engine = connect(address, writes=True)
+    engine = connect(address)
     try:
         await _in_turn(engine, address, work)
     except (SQLAlchemyError, OSError) as error:
@@ -111,7 +123,7 @@ async def _migrate(address: Address, work: Callable[[Connection], None]) -> None
 async def _in_turn(engine: AsyncEngine, address: Address, work: Callable[[Connection], None]) -> None:
     if address.path is not None:
         await asyncio.to_thread(_write_ahead, address.path)
-    async with engine.begin() as connection:
+    async with writing(engine).begin() as connection:
         if address.kind == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         await connection.run_sync(work)

@@ -170,3 +170,11 @@ class Result(Table, table=True):
     reply: Json = Field(sa_column=Column(JSON, nullable=False))
     created_at: int = _big()
     expires_at: int = _big()
+
+
+RUNS = METADATA.tables["runs"]
+NODES = METADATA.tables["node_executions"]
+EVENTS = METADATA.tables["events"]
+WAITS = METADATA.tables["waits"]
+BLOBS = METADATA.tables["blobs"]
+RESULTS = METADATA.tables["results"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,48 +10,13 @@ from sqlalchemy import Table, case, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from . import tables
 from .database import plain
 from .derive import MERGES, Row, new_run, patches, text
 from .derive import Table as Derived
+from .items import Batch, Item, Keep, Note
+from .tables import BLOBS, EVENTS, METADATA, RESULTS, RUNS
 
 CHANNEL = "perdure_events"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Events of one scope of a run, as they were emitted. `flow` and `tenant` are those of the run."""
-
-    run_id: str
-    scope: str
-    events: tuple[Row, ...]
-    flow: str = ""
-    tenant: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """A reply to keep for equal requests; times in milliseconds since the epoch."""
-
-    scope: str
-    key: str
-    run_id: str
-    reply: Row
-    created_at: int
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A large value that was put into the blob store."""
-
-    run_id: str
-    key: str
-    bytes: int
-    created_at: int
-
-
-Item = Batch | Keep | Note
 
 
 async def write(connection: AsyncConnection, items: Sequence[Item]) -> None:
@@ -89,7 +53,7 @@ async def _write_events(connection: AsyncConnection, batches: Sequence[Batch]) -
                 run["last_seq"] = max(run["last_seq"], event["seq"])
     if not rows:
         return
-    await connection.execute(tables.EventRow.__table__.insert(), rows)  # pyright: ignore
+    await connection.execute(EVENTS.insert(), rows)
     derived["runs"] += touched.values()
     for name, patched in derived.items():
         if patched:
@@ -103,19 +67,18 @@ async def _lock_runs(connection: AsyncConnection, batches: Sequence[Batch]) -> d
 
     Always in the order of their ids: two writers that lock the same runs must not wait for each other.
     """
-    table = _table(tables.Run)
     fresh = {batch.run_id: new_run(batch.run_id, batch.flow, batch.tenant) for batch in batches}
-    insert = _insert(table, connection.dialect.name).on_conflict_do_nothing()
+    insert = _insert(RUNS, connection.dialect.name).on_conflict_do_nothing()
     await connection.execute(insert, [fresh[run_id] for run_id in sorted(fresh)])
-    query = select(table.c.id, table.c.last_position).where(table.c.id.in_(fresh)).order_by(table.c.id)
-    return {run_id: position for run_id, position in await connection.execute(query.with_for_update())}
+    query = select(RUNS.c.id, RUNS.c.last_position).where(RUNS.c.id.in_(fresh)).order_by(RUNS.c.id)
+    return {row.id: row.last_position for row in await connection.execute(query.with_for_update())}
 
 
 async def _known(connection: AsyncConnection, batches: Sequence[Batch]) -> set[tuple[str, str, int]]:
-    c = _table(tables.EventRow).c
+    c = EVENTS.c
     keys = [(batch.run_id, batch.scope, event["seq"]) for batch in batches for event in batch.events]
     query = select(c.run_id, c.scope, c.seq).where(tuple_(c.run_id, c.scope, c.seq).in_(keys))
-    return {(run_id, scope, seq) for run_id, scope, seq in await connection.execute(query)}
+    return {(row.run_id, row.scope, row.seq) for row in await connection.execute(query)}
 
 
 def _event_row(batch: Batch, event: Row, position: int) -> Row:
@@ -133,8 +96,7 @@ def _event_row(batch: Batch, event: Row, position: int) -> Row:
 
 
 async def _keep(connection: AsyncConnection, kept: Iterable[Keep]) -> None:
-    table = _table(tables.Result)
-    insert = _insert(table, connection.dialect.name)
+    insert = _insert(RESULTS, connection.dialect.name)
     changes = {name: insert.excluded[name] for name in ("run_id", "reply", "created_at", "expires_at")}
     statement = insert.on_conflict_do_update(index_elements=["scope", "key"], set_=changes)
     rows = [
@@ -152,24 +114,12 @@ async def _keep(connection: AsyncConnection, kept: Iterable[Keep]) -> None:
 
 
 async def _note(connection: AsyncConnection, notes: Iterable[Note]) -> None:
-    table = _table(tables.Blob)
-    statement = _insert(table, connection.dialect.name).on_conflict_do_nothing()
+    statement = _insert(BLOBS, connection.dialect.name).on_conflict_do_nothing()
     rows = [
         {"run_id": note.run_id, "key": note.key, "bytes": note.bytes, "created_at": note.created_at}
         for note in sorted(notes, key=lambda note: (note.run_id, note.key))
     ]
     await connection.execute(statement, rows)
-
-
-_MODELS: dict[Derived, type[tables.Table]] = {
-    "runs": tables.Run,
-    "node_executions": tables.NodeExecution,
-    "waits": tables.Wait,
-}
-
-
-def _table(model: type[tables.Table]) -> Table:
-    return tables.METADATA.tables[str(model.__tablename__)]
 
 
 def _insert(table: Table, dialect: str) -> Any:
@@ -179,7 +129,7 @@ def _insert(table: Table, dialect: str) -> Any:
 @lru_cache
 def _merge(name: Derived, dialect: str) -> Any:
     """Write the statement that brings a row up with a patch, as `MERGES` says."""
-    merge, table = MERGES[name], _table(_MODELS[name])
+    merge, table = MERGES[name], METADATA.tables[name]
     insert = _insert(table, dialect)
     new, old = insert.excluded, table.c
     changes: dict[str, Any] = {}

@@ -18,7 +18,6 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -28,15 +27,16 @@ from perdure_graph.errors import CommandRefused, InvalidInputs, PlatformError
 from perdure_graph.graph import Graph
 from perdure_graph.request import Pin, RunOptions, RunRequest, RunResult
 from perdure_graph.step import check_request
+from perdure_payloads import data_converter, value_limit
 
+from .diff import RunDiff, diff_runs
 from .handle import RunHandle
-
-MAX_REQUEST_BYTES = 2 * 1024 * 1024 - 16 * 1024
 
 _GRAPH = SearchAttributeKey.for_keyword(naming.GRAPH_ATTRIBUTE)
 _HASH = SearchAttributeKey.for_keyword(naming.GRAPH_HASH_ATTRIBUTE)
 _STATUS = SearchAttributeKey.for_keyword(naming.STATUS_ATTRIBUTE)
 _MEMO_REQUEST = "perdure_request"
+_GRACE = timedelta(seconds=30)
 
 
 class RunSummary(BaseModel):
@@ -81,10 +81,13 @@ class Client:
     ) -> Self:
         """Connect to a Temporal server. `options` go to `temporalio.client.Client.connect` (tls, api_key, ...).
 
+        Payloads are written as `PERDURE_BLOBS`, `PERDURE_KEYS` and the other settings of payloads say, unless
+        `options` has a `data_converter`; workers must have the same ones.
+
         Raises:
             PlatformError: no server answers there.
         """
-        options.setdefault("data_converter", pydantic_data_converter)
+        options.setdefault("data_converter", data_converter())
         try:
             temporal = await TemporalClient.connect(address, namespace=namespace, **options)
         except RuntimeError as error:
@@ -126,10 +129,19 @@ class Client:
             user=user,
             options=options or RunOptions(),
         )
+        return await self.start_request(graph, request, run_id)
+
+    async def start_request(self, graph: Graph, request: RunRequest, run_id: str | None = None) -> RunHandle:
+        """Start a run from a request that is complete, such as that of a fork; all else as in `start`."""
+        request = request.model_copy(update={"options": self._fitting(request.options)})
         check_runnable(graph, request.pins)
         check_request(graph, request)
-        digest = _digest(request)
-        return await self._start(graph, request, run_id or f"run-{uuid.uuid4()}", digest)
+        return await self._start(graph, request, run_id or f"run-{uuid.uuid4()}", _digest(request))
+
+    def _fitting(self, options: RunOptions) -> RunOptions:
+        """Lower the limit of values to what this client can carry."""
+        limit = value_limit(self.temporal.data_converter, options.max_value_bytes)
+        return options if limit == options.max_value_bytes else options.model_copy(update={"max_value_bytes": limit})
 
     async def _start(self, graph: Graph, request: RunRequest, run_id: str, digest: str) -> RunHandle:
         attributes = TypedSearchAttributes(
@@ -146,6 +158,7 @@ class Client:
                 id=run_id,
                 task_queue=self.task_queue,
                 task_timeout=self.task_timeout,
+                execution_timeout=_execution_timeout(request.options),
                 result_type=RunResult,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
@@ -156,6 +169,7 @@ class Client:
                     "mode": graph.document.mode,
                     "nodes": len(graph.nodes),
                     "user": request.user,
+                    **({"forked_from": request.forked_from} if request.forked_from else {}),
                 },
                 static_summary=graph.name,
                 static_details=f"{len(graph.nodes)} nodes, graph {graph.hash[:12]}",
@@ -175,7 +189,7 @@ class Client:
 
     def run(self, run_id: str) -> RunHandle:
         """Address a run that exists."""
-        return RunHandle(self.temporal.get_workflow_handle(run_id, result_type=RunResult))
+        return RunHandle(self.temporal.get_workflow_handle(run_id, result_type=RunResult), self.temporal)
 
     async def list(self, *, status: str | None = None, limit: int = 100) -> list[RunSummary]:
         """List runs, newest first. `status` is one of those of `RunResult`, or `running`, `pausing`, `paused`."""
@@ -198,6 +212,21 @@ class Client:
             )
         return found
 
+    async def diff(self, a: str, b: str, *, attempts: bool = False) -> RunDiff:
+        """Say where two runs part: node by node, in the order in which they ended in the first.
+
+        attempts: also tell nodes apart that only took another number of attempts.
+
+        Raises:
+            RunNotFound: one of them does not exist.
+        """
+        return await diff_runs(self.run(a), self.run(b), attempts=attempts)
+
+
+def _execution_timeout(options: RunOptions) -> timedelta | None:
+    """When the server itself ends a run that no worker ever takes: a little after the run would."""
+    return None if options.deadline_s is None else timedelta(seconds=options.deadline_s) + _GRACE
+
 
 def _request(**fields: Any) -> RunRequest:
     try:
@@ -210,10 +239,10 @@ def _request(**fields: Any) -> RunRequest:
 
 def _digest(request: RunRequest) -> str:
     text = request.model_dump_json().encode()
-    if len(text) > MAX_REQUEST_BYTES:
+    if len(text) > request.options.max_value_bytes:
         raise InvalidInputs(
-            f"graph and inputs together have {len(text):,} bytes; the limit is {MAX_REQUEST_BYTES:,}. "
-            "Pass large values as files.",
+            f"graph and inputs together have {len(text):,} bytes; the limit is "
+            f"{request.options.max_value_bytes:,}. Pass large values as files.",
             field="inputs",
         )
     return hashlib.sha256(text).hexdigest()

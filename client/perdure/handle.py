@@ -8,17 +8,20 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
+from temporalio.client import Client as TemporalClient
 from temporalio.client import (
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure_graph import naming
-from perdure_graph.commands import Command, Pause, Resume, Stop, Submit
+from perdure_graph.commands import Command, Pause, Resume, Retry, SetVariables, Stop, Submit
 from perdure_graph.errors import (
     CommandRefused,
     InvalidGraph,
@@ -29,16 +32,29 @@ from perdure_graph.errors import (
     RunNotFound,
 )
 from perdure_graph.events import Event
-from perdure_graph.request import RunResult
+from perdure_graph.graph import Graph
+from perdure_graph.request import Pin, RunError, RunOptions, RunResult
+from perdure_graph.reuse import Outcomes
 from perdure_graph.view import EventPage, RunView
+
+from .fork import ForkPlan, plan_fork
+from .workers import deserted_queues, has_worker, view_from_outside
 
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 0.5
 _UPDATE_TRIES = 20
 _UPDATE_PAUSE_S = 0.05
 _RPC_TIMEOUT = timedelta(seconds=10)
+# How long `status` asks the run itself, first briefly; then it says what is known from outside.
+_ASK_BRIEFLY = timedelta(seconds=2)
+_ASK_LONGER = timedelta(seconds=8)
+# Effects that nobody picks up are looked for in runs of this age, in seconds.
+_DESERTED_AFTER_S = 2.0
 # A timeout of the client's own arrives as "cancelled".
 _NO_WORKER = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
+# What an update meets in a run that is just moving to a fresh history, as well as in one that has ended.
+_GONE = (RPCStatusCode.NOT_FOUND, RPCStatusCode.ABORTED)
+_LOST_UPDATE = "AcceptedUpdateCompletedWorkflow"
 
 
 class _Updates(Protocol):
@@ -48,10 +64,15 @@ class _Updates(Protocol):
 
 
 class RunHandle:
-    """One run, by its id. Cheap to make; holds no connection of its own."""
+    """One run, by its id. Cheap to make; holds no connection of its own.
 
-    def __init__(self, workflow: WorkflowHandle[Any, RunResult]) -> None:
+    Every command takes an `id`: a second command with the same one changes nothing, so one that may have been lost
+    can be given again.
+    """
+
+    def __init__(self, workflow: WorkflowHandle[Any, RunResult], temporal: TemporalClient | None = None) -> None:
         self._workflow = workflow
+        self._temporal = temporal
 
     @property
     def run_id(self) -> str:
@@ -65,7 +86,7 @@ class RunHandle:
             RunNotFound: no such run.
             InvalidGraph: the run was started with a graph that cannot run.
             InvalidInputs: the run was started with inputs that do not fit.
-            RunFailed: it was ended from outside (terminated, timed out), so there is no result.
+            RunFailed: it was ended from outside (terminated), so there is no result.
         """
         try:
             return await self._workflow.result()
@@ -91,9 +112,34 @@ class RunHandle:
             error_type=cause.type if cause else "",
         )
 
-    async def status(self) -> RunView:
-        """Where the run is: status, open forms, nodes, outputs so far."""
-        return await self._query(naming.STATUS, RunView)
+    async def status(self, *, patient: bool = False) -> RunView:
+        """Where the run is: status, open forms, nodes, outputs so far.
+
+        When no worker answers within ten seconds, what the server knows: `waiting_for_worker` is set then, and no
+        nodes are listed. It is also set, with the `queues`, when an effect waits for a worker that is not there.
+
+        patient: go on asking until a worker answers.
+        """
+        if patient:
+            return await self._query(naming.STATUS, RunView)
+        for within in (_ASK_BRIEFLY, _ASK_LONGER):
+            try:
+                view = await self._ask(naming.STATUS, RunView, within=within)
+                return await self._with_deserted_queues(view)
+            except RPCError as error:
+                if error.status not in _NO_WORKER:
+                    raise self._rpc_error(error) from error
+            described = await self._describe()
+            if self._temporal is None or not await has_worker(self._temporal, described.task_queue):
+                break
+        return view_from_outside(await self._describe())
+
+    async def _with_deserted_queues(self, view: RunView) -> RunView:
+        """Add the task queues on which effects of the run wait for nobody."""
+        if self._temporal is None or view.elapsed < _DESERTED_AFTER_S or view.status not in ("running", "pausing"):
+            return view
+        queues = await deserted_queues(self._temporal, await self._describe())
+        return view.model_copy(update={"waiting_for_worker": True, "queues": queues}) if queues else view
 
     async def variables(self) -> dict[str, Any]:
         """All variables of the top frame, by node id."""
@@ -115,21 +161,38 @@ class RunHandle:
             wait = _POLL_FIRST_S if page.events else min(wait * 1.5, _POLL_MOST_S)
             await asyncio.sleep(wait)
 
-    async def pause(self, reason: str = "") -> RunView:
+    async def pause(self, reason: str = "", *, id: str | None = None) -> RunView:
         """Start nothing new; what is in flight finishes and is kept."""
-        return await self._update(naming.PAUSE, Pause(reason=reason))
+        return await self._update(naming.PAUSE, Pause(id=_id(id), reason=reason))
 
-    async def resume(self) -> RunView:
+    async def resume(self, *, id: str | None = None) -> RunView:
         """Go on from a pause."""
-        return await self._update(naming.RESUME, Resume())
+        return await self._update(naming.RESUME, Resume(id=_id(id)))
 
-    async def stop(self, reason: str = "") -> RunView:
+    async def stop(self, reason: str = "", *, id: str | None = None) -> RunView:
         """End the run; when this returns, no new effect will ever start."""
-        return await self._update(naming.STOP, Stop(reason=reason))
+        return await self._update(naming.STOP, Stop(id=_id(id), reason=reason))
 
-    async def submit(self, form: str, action: str, values: Mapping[str, Any] | None = None) -> RunView:
+    async def submit(
+        self, form: str, action: str, values: Mapping[str, Any] | None = None, *, id: str | None = None
+    ) -> RunView:
         """Answer the form `form` (key of `status().forms`, or the node's id) with one of its actions."""
-        return await self._update(naming.SUBMIT, Submit(form=form, action=action, values=dict(values or {})))
+        command = Submit(id=_id(id), form=form, action=action, values=dict(values or {}))
+        return await self._update(naming.SUBMIT, command)
+
+    async def set_variables(self, variables: Mapping[str, Mapping[str, Any]], *, id: str | None = None) -> RunView:
+        """Overwrite variables, `{node id, "conversation" or "env": {name: value}}`; all of them or none."""
+        given = {node: dict(values) for node, values in variables.items()}
+        return await self._update(naming.SET_VARIABLES, SetVariables(id=_id(id), variables=given))
+
+    async def retry(self, node: str, outputs: Mapping[str, Any] | None = None, *, id: str | None = None) -> RunView:
+        """Run a node again that waits for an operator (`status().held`), or at once one between two attempts.
+
+        node: its key, or its id where only one such node waits.
+        outputs: take these as the node's outputs instead.
+        """
+        given = None if outputs is None else dict(outputs)
+        return await self._update(naming.RETRY, Retry(id=_id(id), node=node, outputs=given))
 
     async def _update(self, name: str, command: Command) -> RunView:
         updates = cast("_Updates", self._workflow)
@@ -139,18 +202,28 @@ class RunHandle:
             try:
                 return await updates.execute_update(name, command, id=update_id, result_type=RunView)
             except WorkflowUpdateFailedError as error:
-                raise CommandRefused(_message(error.cause)) from error
+                lost = getattr(error.cause, "type", None) == _LOST_UPDATE
+                if not (lost and again and await self._is_open()):
+                    raise CommandRefused(_message(error.cause)) from error
             except RPCError as error:
-                # The workflow task met a reply that had just come in, and is tried anew without the update.
-                if error.status is not RPCStatusCode.FAILED_PRECONDITION or not again:
+                # The workflow task met a reply that had just come in, and is tried anew without the update; or the
+                # run has just moved to a fresh history.
+                moved = error.status in _GONE and again and await self._is_open()
+                if not moved and (error.status is not RPCStatusCode.FAILED_PRECONDITION or not again):
                     raise await self._closed(name, error) from error
-                await asyncio.sleep(_UPDATE_PAUSE_S)
+            await asyncio.sleep(_UPDATE_PAUSE_S)
         raise AssertionError("the last try returns or raises")
+
+    async def _is_open(self) -> bool:
+        try:
+            return (await self._workflow.describe()).status is WorkflowExecutionStatus.RUNNING
+        except RPCError:
+            return False
 
     async def _closed(self, name: str, error: RPCError) -> PerdureError:
         """Say why a command found no open run: it has ended, or there is none."""
         found = self._rpc_error(error)
-        if error.status is not RPCStatusCode.NOT_FOUND:
+        if error.status not in _GONE:
             return found
         try:
             status = (await self._workflow.describe()).status
@@ -159,17 +232,27 @@ class RunHandle:
         ended = status.name.lower() if status else "ended"
         return CommandRefused(f"cannot {name}: run {self.run_id!r} has ended ({ended}).")
 
+    async def _describe(self) -> WorkflowExecutionDescription:
+        try:
+            return await self._workflow.describe()
+        except RPCError as error:
+            raise self._rpc_error(error) from error
+
     async def _query(self, name: str, kind: Any, *args: Any) -> Any:
         while True:
             try:
-                return await self._workflow.query(name, args=args, result_type=kind, rpc_timeout=_RPC_TIMEOUT)
-            except WorkflowQueryFailedError as error:
-                raise CommandRefused(f"run {self.run_id!r} cannot answer {name!r}: {error.message}") from error
+                return await self._ask(name, kind, *args)
             except RPCError as error:
                 # No worker answered in time: runs outlive workers, so wait for the next one.
                 if error.status not in _NO_WORKER:
                     raise self._rpc_error(error) from error
                 await asyncio.sleep(_POLL_MOST_S)
+
+    async def _ask(self, name: str, kind: Any, *args: Any, within: timedelta = _RPC_TIMEOUT) -> Any:
+        try:
+            return await self._workflow.query(name, args=args, result_type=kind, rpc_timeout=within)
+        except WorkflowQueryFailedError as error:
+            raise CommandRefused(f"run {self.run_id!r} cannot answer {name!r}: {error.message}") from error
 
     async def _failed(self, cause: BaseException | None) -> RunResult:
         match cause:
@@ -180,7 +263,7 @@ class RunHandle:
             case ApplicationError() if cause.details:
                 return RunResult.model_validate(cause.details[0])
             case CancelledError():
-                view = await self.status()
+                view = await self.status(patient=True)
                 return RunResult(
                     run_id=self.run_id,
                     status="stopped",
@@ -188,6 +271,8 @@ class RunHandle:
                     steps=view.steps,
                     elapsed=view.elapsed,
                 )
+            case TimeoutError():
+                return await self._out_of_time()
             case _:
                 kind = getattr(cause, "type", None)
                 raise RunFailed(
@@ -196,11 +281,76 @@ class RunHandle:
                     error_type=kind if isinstance(kind, str) else type(cause).__name__,
                 )
 
+    async def _out_of_time(self) -> RunResult:
+        """Give the result of a run that the server ended, because its deadline passed and no worker said so."""
+        described = await self._describe()
+        ended = described.close_time or described.start_time
+        seconds = (ended - described.start_time).total_seconds()
+        text = (
+            f"no worker finished the run in time: the server ended it after {seconds:.0f} s, past its deadline. See "
+            f"that a worker polls task queue {described.task_queue!r}."
+        )
+        error = RunError(message=text, type="DeadlineExceeded")
+        return RunResult(run_id=self.run_id, status="failed", outputs={}, error=error, elapsed=seconds)
+
     def _rpc_error(self, error: RPCError) -> PerdureError:
         if error.status is RPCStatusCode.NOT_FOUND:
             return RunNotFound(f"there is no run {self.run_id!r} here; `perdure list` shows those that exist.")
         return PlatformError(f"the Temporal server did not answer for run {self.run_id!r}: {error.message}")
 
+    async def outcomes(self) -> Outcomes:
+        """How the nodes of the top frame ended so far, and what the run was asked: what a fork can take over."""
+        return await self._query(naming.OUTCOMES, Outcomes)
+
+    async def fork(
+        self,
+        from_node: str | None = None,
+        *,
+        graph: Graph | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Mapping[str, Any]] | None = None,
+        pins: Mapping[str, Pin | Mapping[str, Any]] | None = None,
+        run_id: str | None = None,
+        options: RunOptions | None = None,
+    ) -> RunHandle:
+        """Start another run that takes over what came before a node, and runs that node and what follows anew.
+
+        The run itself goes on, or stays as it ended; what it did is taken as it is now. See docs/fork.md.
+
+        from_node: a node, or `it[3]` for an iteration from its fourth item on; by default the node that failed, and
+            those that differ in `graph`.
+        graph: a changed graph; by default that of the run.
+        inputs: inputs to change. Without `from_node` everything runs anew with them.
+        variables: outputs to change, by node that is taken over and name; also of `conversation` and `sys`.
+        pins, options: by default those of the run.
+
+        Raises:
+            InvalidInputs: the run cannot be entered there, or nothing would run anew; says what is possible.
+            InvalidGraph: a node cannot run here and is not pinned.
+            CommandRefused: `run_id` belongs to another run.
+        """
+        planned = await self.plan_fork(
+            from_node, graph=graph, inputs=inputs, variables=variables, pins=pins, options=options
+        )
+        return await self.start_fork(planned, run_id)
+
+    async def plan_fork(self, from_node: str | None = None, **changes: Any) -> ForkPlan:
+        """Work out what `fork` with the same arguments would take over, and start nothing."""
+        return plan_fork(await self.outcomes(), from_node, **changes)
+
+    async def start_fork(self, planned: ForkPlan, run_id: str | None = None) -> RunHandle:
+        """Start a fork of this run as planned, on the run's own task queue."""
+        from .client import Client
+
+        if self._temporal is None:
+            raise CommandRefused("this handle cannot start runs; take one from `Client.run`.")
+        client = Client(self._temporal, (await self._describe()).task_queue)
+        return await client.start_request(planned.graph, planned.request, run_id)
+
 
 def _message(cause: BaseException | None) -> str:
     return getattr(cause, "message", None) or str(cause)
+
+
+def _id(given: str | None) -> str:
+    return given or str(uuid.uuid4())

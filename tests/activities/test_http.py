@@ -20,7 +20,7 @@ from perdure_activities import heartbeat
 from perdure_activities.files import FileStore
 from perdure_activities.http import execute_http, send_http
 from perdure_activities.net import NetSettings
-from perdure_graph.effects import HttpAuth, HttpBody, HttpPart, HttpReply, SendHttp
+from perdure_graph.effects import EffectMeta, HttpAuth, HttpBody, HttpPart, HttpReply, SendHttp
 
 OPEN = NetSettings(allow=("127.0.0.1",))
 
@@ -94,6 +94,33 @@ async def test_headers_and_params(server: HttpServer) -> None:
 async def test_authentication(server: HttpServer, auth: HttpAuth, name: str, value: str) -> None:
     sent = await _sent(server, auth=auth, headers=((name.lower(), "drawn by hand"),))
     assert [text for key, text in sent.headers if key.lower() == name.lower()] == [value]
+
+
+def _meta(key: str = "run-1/it[3].book#0/1", **more: Any) -> EffectMeta:
+    return EffectMeta(run_id="run-1", key="book", idempotency_key=key, **more)
+
+
+@pytest.mark.parametrize("retry", ["keyed", "never"])
+async def test_a_request_that_changes_something_carries_its_key(server: HttpServer, retry: str) -> None:
+    for _attempt in range(2):
+        sent = await _sent(server, meta=_meta(retry=retry))
+        assert sent.header("Idempotency-Key") == "run-1/it[3].book#0/1"
+
+
+async def test_the_key_of_the_graph_wins_and_a_safe_request_has_none(server: HttpServer) -> None:
+    drawn = await _sent(server, meta=_meta(retry="keyed"), headers=(("idempotency-key", "order-7"),))
+    assert [value for name, value in drawn.headers if name.lower() == "idempotency-key"] == ["order-7"]
+    assert (await _sent(server, meta=_meta(retry="safe"))).header("Idempotency-Key") is None
+    assert (await _sent(server)).header("Idempotency-Key") is None
+
+
+async def test_any_key_fits_a_header(server: HttpServer) -> None:
+    sent = await _sent(server, meta=_meta("läuf\r\nX-Evil: 1/k", retry="keyed"))
+    assert (sent.header("Idempotency-Key"), sent.header("X-Evil")) == ("l%C3%A4uf%0D%0AX-Evil:%201/k", None)
+    long = [await _sent(server, meta=_meta("r" * 300 + end, retry="keyed")) for end in "abb"]
+    keys = [sent.header("Idempotency-Key") or "" for sent in long]
+    assert [len(key) for key in keys] == [64, 64, 64]
+    assert (keys[0] != keys[1], keys[1] == keys[2]) == (True, True)
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Key"])

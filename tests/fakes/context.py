@@ -7,6 +7,7 @@ from typing import Any
 
 from perdure_graph import templates
 from perdure_graph.nodes.base import MISSING, Missing
+from perdure_graph.options import ValueLimits
 from perdure_graph.pool import lookup, type_of
 from perdure_graph.request import RunOptions
 from perdure_graph.state import Frame, RunState
@@ -23,7 +24,9 @@ class FakeContext:
         types: dict[str, dict[str, ValueType]] | None = None,
         node_id: str = "me",
         memo: Any = None,
+        limits: ValueLimits | None = None,
     ) -> None:
+        self.limits = limits or ValueLimits()
         self.node_id = node_id
         self.memo = memo
         self.pool = pool or {}

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from perdure import Graph, RunHandle
+from perdure import Client, Graph, RunHandle
 from perdure_graph import naming
 from perdure_graph.request import RunRequest, RunResult
 from perdure_graph.view import RunView
+from perdure_payloads import data_converter
 from perdure_worker.pools import close_pools
 from perdure_worker.runtime import make_worker
 from perdure_worker.settings import WorkerSettings, default_cache_dir
@@ -87,7 +87,13 @@ def _fetch(home: Path, target: Path) -> None:
         argv = [maven, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"]
         try:
             done = subprocess.run(
-                argv, cwd=made, capture_output=True, text=True, timeout=FETCH_LIMIT_S, check=False, stdin=subprocess.DEVNULL
+                argv,
+                cwd=made,
+                capture_output=True,
+                text=True,
+                timeout=FETCH_LIMIT_S,
+                check=False,
+                stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired as error:
             raise Unavailable(f"Maven did not get the time-skipping server within {FETCH_LIMIT_S} s") from error
@@ -109,10 +115,11 @@ class Skipping:
     async def start(self, graph: Graph, inputs: dict[str, Any] | None = None, **request: Any) -> RunHandle:
         """Start a run. Past `perdure.Client`: this server knows no search attributes."""
         asked = RunRequest.model_validate({"graph": graph.document, "inputs": inputs or {}, **request})
-        handle = await self.env.client.start_workflow(
-            naming.WORKFLOW_TYPE, asked, id=f"long-{uuid4()}", task_queue=self.task_queue, result_type=RunResult
+        run_id = f"long-{uuid4()}"
+        await self.env.client.start_workflow(
+            naming.WORKFLOW_TYPE, asked, id=run_id, task_queue=self.task_queue, result_type=RunResult
         )
-        return RunHandle(handle)
+        return Client(self.env.client, self.task_queue).run(run_id)
 
     async def now(self) -> float:
         """Seconds since the epoch on the server's clock."""
@@ -139,7 +146,7 @@ async def skipping(**settings: Any) -> AsyncIterator[Skipping]:
     """
     command = await asyncio.to_thread(ensure)
     env = await WorkflowEnvironment.start_time_skipping(
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(),
         test_server_existing_path=str(command),
         test_server_startup_timeout=START_LIMIT,
     )
@@ -149,5 +156,3 @@ async def skipping(**settings: Any) -> AsyncIterator[Skipping]:
         async with make_worker(env.client, chosen):
             yield Skipping(env, queue)
         await close_pools()
-
-

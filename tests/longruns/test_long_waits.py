@@ -125,7 +125,9 @@ async def test_retries_hours_apart_come_when_they_are_due(time: Skipping) -> Non
     assert await handle.outputs() == {"out": "done"}
     events = [event async for event in handle.events()]
     tries = [
-        event.at / 1000 for event in events if event.type in ("node_retry", "node_finished") and event.node_id == "flaky"
+        event.at / 1000
+        for event in events
+        if event.type in ("node_retry", "node_finished") and event.node_id == "flaky"
     ]
     assert [round((after - before) / HOUR, 1) for before, after in pairwise(tries)] == hours
 

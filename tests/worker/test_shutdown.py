@@ -123,7 +123,9 @@ def calls(url: str) -> Graph:
         body={"type": "none", "data": []},
         timeout={},
     )
-    return Graph.from_document(document([start(), call, end(body=["call", "body"])], [("start", "call"), ("call", "end")]))
+    return Graph.from_document(
+        document([start(), call, end(body=["call", "body"])], [("start", "call"), ("call", "end")])
+    )
 
 
 def asks() -> Graph:
@@ -138,7 +140,9 @@ def burns() -> Graph:
     """Start -> burn -> end, where burn computes for a minute."""
     source = "def main():\n    n = 0\n    while n < 10 ** 12:\n        n += 1\n    return {'r': n}"
     return Graph.from_document(
-        document([start(), code("burn", source, {"r": "number"}), end(r=["burn", "r"])], [("start", "burn"), ("burn", "end")])
+        document(
+            [start(), code("burn", source, {"r": "number"}), end(r=["burn", "r"])], [("start", "burn"), ("burn", "end")]
+        )
     )
 
 

@@ -16,6 +16,7 @@ from temporalio.client import Client
 
 from perdure_graph.errors import PlatformError
 
+from .payloads import codec_endpoint, own_blobs
 from .pools import close_pools
 from .processes import WorkerHandle, start_here, start_process
 from .runtime import connect
@@ -64,6 +65,11 @@ class EmbeddedStack:
     def task_timeout(self) -> timedelta:
         """What its clients should start runs with, see `WorkerSettings.task_timeout_s`."""
         return timedelta(seconds=self.settings.task_timeout_s)
+
+    @property
+    def blobs(self) -> str:
+        """Where large values are kept: a folder, `s3://...`, or `off`."""
+        return self.settings.blobs
 
     @property
     def server_pid(self) -> int | None:
@@ -142,7 +148,9 @@ async def embedded(
     async with AsyncExitStack() as cleanup:
         server: Server | None = None
         if chosen.address is None:
-            server = await _own_server(chosen, db=db or chosen.db, ui=ui, progress=progress)
+            chosen = await own_blobs(chosen, db or chosen.db, cleanup)
+            codec = await codec_endpoint(chosen, cleanup, progress) if ui or chosen.ui_port else None
+            server = await _own_server(chosen, db=db or chosen.db, ui=ui, codec=codec, progress=progress)
             cleanup.push_async_callback(server.stop)
             # A version takes no run before somebody makes it the current one, and here nobody does.
             chosen = chosen.model_copy(update={"address": server.address, "versioning": False})
@@ -160,6 +168,8 @@ async def embedded(
         yield stack
 
 
-async def _own_server(settings: WorkerSettings, *, db: Path | None, ui: bool, progress: Progress) -> Server:
+async def _own_server(
+    settings: WorkerSettings, *, db: Path | None, ui: bool, codec: str | None, progress: Progress
+) -> Server:
     cli = await asyncio.to_thread(ensure, progress, settings)
-    return await start_server(cli, ui=ui, ui_port=settings.ui_port, db=db, namespace=settings.namespace)
+    return await start_server(cli, ui=ui, ui_port=settings.ui_port, db=db, namespace=settings.namespace, codec=codec)

@@ -10,11 +10,12 @@ from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from perdure_graph.errors import PlatformError
+from perdure_payloads import data_converter, value_limit
+from perdure_payloads.replies import HoldReplies
 
 from . import plugins
 from .limits import ReplyLimit
@@ -26,7 +27,7 @@ async def connect(settings: WorkerSettings) -> Client:
     """Connect to the server of the settings.
 
     Raises:
-        PlatformError: no address is set, or nothing answers there.
+        PlatformError: no address is set, or nothing answers there, or the settings of payloads are wrong.
     """
     if settings.address is None:
         raise PlatformError(
@@ -38,7 +39,7 @@ async def connect(settings: WorkerSettings) -> Client:
         return await Client.connect(
             settings.address,
             namespace=settings.namespace,
-            data_converter=pydantic_data_converter,
+            data_converter=data_converter(settings),
             api_key=key,
             tls=settings.tls or key is not None,
         )
@@ -66,6 +67,7 @@ def make_worker(
     modules = plugins.passthrough_modules()
     plugins.warm(modules)
     slots = settings.max_concurrent_activities
+    largest = value_limit(client.data_converter, settings.max_value_bytes)
     return Worker(
         client,
         task_queue=settings.task_queue,
@@ -73,7 +75,7 @@ def make_worker(
         activities=plugins.activities() if activities is None else activities,
         activity_executor=ThreadPoolExecutor(slots, thread_name_prefix="activity"),
         workflow_runner=sandbox(modules),
-        interceptors=[LogContext(), ReplyLimit()],
+        interceptors=[LogContext(), HoldReplies(client.data_converter), ReplyLimit(largest)],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_activities=slots,
         max_concurrent_local_activities=slots,

@@ -66,10 +66,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def server_argv(cli: Path, port: int, *, ui_port: int | None, db: Path | None, namespace: str = NAMESPACE) -> list[str]:
+def server_argv(
+    cli: Path,
+    port: int,
+    *,
+    ui_port: int | None,
+    db: Path | None,
+    namespace: str = NAMESPACE,
+    codec: str | None = None,
+) -> list[str]:
     """Write the command line of the server."""
     argv = [str(cli), "server", "start-dev", "--ip", LOOPBACK, "--port", str(port), "--log-level", "error"]
     argv += ["--headless"] if ui_port is None else ["--ui-ip", LOOPBACK, "--ui-port", str(ui_port)]
+    if codec is not None and ui_port is not None:
+        argv += ["--ui-codec-endpoint", codec]
     if namespace != NAMESPACE:
         argv += ["--namespace", namespace]
     if db is not None:
@@ -88,9 +98,15 @@ async def start_server(
     ui_port: int | None = None,
     db: Path | None = None,
     namespace: str = NAMESPACE,
+    codec: str | None = None,
+    port: int | None = None,
     progress: Progress = silent,
 ) -> Server:
     """Start the server and wait until it answers and knows our search attributes.
+
+    port: where it listens, such as that of a server on the same `db` whose clients are still there; None takes a
+        free one.
+    codec: URL of the codec endpoint that the web UI asks to show payloads.
 
     Raises:
         PlatformError: no `temporal` command, or the server did not come up (its last lines are in the text).
@@ -100,13 +116,13 @@ async def start_server(
         db.parent.mkdir(parents=True, exist_ok=True)
     attempts = 3
     for attempt in range(1, attempts + 1):
-        port = free_port()
+        chosen = port or free_port()
         shown = (ui_port or free_port()) if ui or ui_port else None
         try:
-            argv = server_argv(found, port, ui_port=shown, db=db, namespace=namespace)
-            return await _start(argv, port, ui_port=shown, namespace=namespace, keeps_runs=db is not None)
+            argv = server_argv(found, chosen, ui_port=shown, db=db, namespace=namespace, codec=codec)
+            return await _start(argv, chosen, ui_port=shown, namespace=namespace, keeps_runs=db is not None)
         except _PortTakenError:
-            if attempt == attempts or ui_port is not None:
+            if attempt == attempts or ui_port is not None or port is not None:
                 raise
     raise AssertionError("unreachable")
 

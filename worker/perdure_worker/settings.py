@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from perdure_graph.naming import NAMESPACE, TASK_QUEUE
+from perdure_payloads import PayloadSettings
 
 ENV_PREFIX = "PERDURE_"
 
@@ -29,8 +30,8 @@ def package_version() -> str:
         return "0.0.0"
 
 
-class WorkerSettings(BaseSettings):
-    """Settings of a worker process and of the embedded stack.
+class WorkerSettings(PayloadSettings):
+    """Settings of a worker process and of the embedded stack, beside those of payloads.
 
     address: `host:port` of the Temporal server; None lets `embedded()` start one of its own.
     namespace: Temporal namespace of all runs.

@@ -74,7 +74,7 @@ def split(
         InvalidInputs: the run cannot be entered there; names what is possible.
     """
     begin = _locate(source, old, new, from_node) if from_node is not None else _default(source, old, new)
-    changed = _changed(source, old, new)
+    changed = _changed(old, new)
     fresh = {*changed, *anew, *({begin.node} if begin else ())}
     walk = _walk(source, new, fresh, set(altered))
     reuse = {node_id: source.nodes[node_id] for node_id in source.order if walk.get(node_id) == "reused"}
@@ -185,7 +185,7 @@ def _reached(source: Outcomes, old: Graph, node_id: str, name: str) -> None:
 def _item_of(source: Outcomes, old: Graph, new: Graph, top: Node, item: int | None, name: str) -> int | None:
     """Give the item to begin with; a node inside that is named without one means the first item not yet done."""
     known = source.nodes.get(top.id)
-    done = 0 if known is None else _done(old, top, known)
+    done = 0 if known is None else _done(top, known)
     obstacle = _can_enter(new, top.id)
     if item is None:
         return done if known is not None and known.items is not None and obstacle is None else None
@@ -207,7 +207,7 @@ def _can_enter(graph: Graph, node_id: str) -> str | None:
     return None
 
 
-def _done(graph: Graph, node: Node, known: Reused) -> int:
+def _done(node: Node, known: Reused) -> int:
     """Count the items of an iteration that are done, from the first without a gap."""
     if known.items is not None:
         return known.items
@@ -237,9 +237,9 @@ def _first_items(known: Reused, count: int) -> Reused:
     )
 
 
-def _changed(source: Outcomes, old: Graph, new: Graph) -> list[str]:
+def _changed(old: Graph, new: Graph) -> list[str]:
     """List the nodes of the top frame that are new or drawn otherwise, in document order."""
-    if old.hash == new.hash:
+    if old.document == new.document:
         return []
     return [
         node.id
@@ -249,7 +249,7 @@ def _changed(source: Outcomes, old: Graph, new: Graph) -> list[str]:
 
 
 def definition(graph: Graph, node_id: str) -> str:
-    """Write down what decides a node's outputs: its data, what is inside it, and the variables of the graph it names."""
+    """Write down what decides the outputs of a node: its data, what is inside it, variables of the graph it names."""
     members = [node_id, *inside(graph, node_id)]
     specs = {spec.id: spec for spec in graph.document.nodes}
     data = [

@@ -40,7 +40,7 @@ def start(m: Machine, frame: Frame, node: Node) -> None:
         containers.proceed(m, frame, node, run, run.container)
         return
     run.status = "running"
-    pin = pin_of(m, node)
+    pin = pin_of(m, frame, node)
     if node.type.role == "container" and pin is None:
         containers.open_container(m, frame, node, run)
         return
@@ -71,10 +71,11 @@ def resume(m: Machine, frame: Frame, node: Node, reply: Any) -> None:
     _advance(m, frame, node, run, call)
 
 
-def pin_of(m: Machine, node: Node) -> Pin | None:
-    """The pin of a node, by its id or else by its type."""
+def pin_of(m: Machine, frame: Frame, node: Node) -> Pin | None:
+    """The pin of a node: by its key in a frame (`it[3].k`), else by its id, else by its type."""
     pins = m.state.pins
-    return pins.get(node.id) or pins.get(f"type:{node.type.name}")
+    keyed = pins.get(key_of(frame, node)) if frame.id else None
+    return keyed or pins.get(node.id) or pins.get(f"type:{node.type.name}")
 
 
 def _first(m: Machine, frame: Frame, node: Node, run: NodeRun, pin: Pin | None) -> Outcome:

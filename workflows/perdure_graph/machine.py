@@ -11,6 +11,7 @@ from .commands import Dispatch
 from .events import Event
 from .graph import Graph, Node
 from .nodes.base import MISSING, Missing
+from .options import ValueLimits
 from .state import Frame, NodeRun, RunState
 from .values import ValueType
 
@@ -67,6 +68,11 @@ class NodeContext:
     def memo(self) -> Any:
         """What the node left for itself."""
         return self.run.memo
+
+    @property
+    def limits(self) -> ValueLimits:
+        """How much the node may give."""
+        return self.state.options.limits
 
     def get(self, selector: Sequence[str]) -> Any | Missing:
         """Read a variable; those of nodes beside this one are missing, in whatever order they run."""

@@ -46,3 +46,20 @@ class NodeOptions(BaseModel):
 
     def _cache(self) -> dict[str, CacheOptions]:
         return {} if self.cache is None else {"cache": self.cache}
+
+
+class ValueLimits(BaseModel):
+    """How much code and template nodes may give. The defaults are Dify's; raise them where large values flow.
+
+    text_chars: longest string that code gives, at any depth, and longest text of a template.
+    list_items: longest list that code gives; None is 30 strings or objects, 1000 numbers.
+    code_output_bytes: all that one run of code gives, as JSON.
+    code_memory_mb: memory that code may use, for its inputs too; a value takes several times its size as JSON.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text_chars: int = Field(default=400_000, ge=1)
+    list_items: int | None = Field(default=None, ge=1)
+    code_output_bytes: int = Field(default=1_000_000, ge=1)
+    code_memory_mb: int = Field(default=256, ge=16, le=4096)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from pydantic import BaseModel, JsonValue
 
 from .events import Event
+from .sizes import cut, size_of
 from .state import RunState
 
 BATCH_EVENTS = 200
@@ -21,7 +22,6 @@ BATCH_BYTES = 128 * 1024
 # An event over the first limit is recorded with its large values cut to a preview.
 EVENT_BYTES = 32 * 1024
 VALUE_BYTES = 8 * 1024
-PREVIEW_CHARS = 500
 
 # What a run keeps for queries of events that are recorded already, and the most it keeps when nothing records.
 KEEP_EVENTS = 500
@@ -126,41 +126,19 @@ def _drop_details(events: list[Event], count: int) -> None:
     for index in range(count):
         event = events[index]
         values = [name for name in _VALUES if getattr(event, name, None)]
-        cut = {name: _cut(getattr(event, name), 0) for name in values}
-        events[index] = event.model_copy(update=cut)
+        short = {name: cut(getattr(event, name), 0) for name in values}
+        events[index] = event.model_copy(update=short)
 
 
 def as_recorded(event: Event) -> tuple[dict[str, JsonValue], int]:
     """Give an event as it is recorded, and about how many bytes that takes."""
-    text = event.model_dump_json()
-    size = len(text)
+    if size_of([getattr(event, name, None) for name in _VALUES]) > EVENT_BYTES:
+        # Cut first: writing out 50 MB takes longer than a workflow task may be busy.
+        event = event.model_copy(
+            update={name: cut(getattr(event, name), VALUE_BYTES) for name in _VALUES if hasattr(event, name)}
+        )
     recorded = cast("dict[str, JsonValue]", event.model_dump(mode="json"))
-    if size <= EVENT_BYTES:
-        return recorded, size
-    for name in _VALUES:
-        if name in recorded:
-            recorded[name] = _cut(recorded[name], VALUE_BYTES)
     return recorded, len(json.dumps(recorded))
-
-
-def _cut(value: Any, most: int) -> Any:
-    """Replace what is larger than `most` bytes as JSON: the entries of an object one by one, all else as a whole."""
-    if isinstance(value, dict):
-        entries = cast("dict[str, Any]", value)
-        if set(entries) != {"truncated", "preview"}:
-            return {name: _cut_whole(entry, most) for name, entry in entries.items()}
-        return entries
-    return _cut_whole(value, most)
-
-
-def _cut_whole(value: Any, most: int) -> Any:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    size = len(text.encode(errors="replace"))
-    if size <= max(most, PREVIEW_CHARS):
-        return value
-    if isinstance(value, str):
-        return f"{text[:PREVIEW_CHARS]}... [{size:,} bytes]"
-    return {"truncated": f"{size:,} bytes", "preview": text[:PREVIEW_CHARS]}
 
 
 def batches(state: RunState, outbox: Outbox) -> Iterable[tuple[dict[str, JsonValue], ...]]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from .effects import EffectClass
 from .graph import Document
-from .options import NodeOptions
+from .options import NodeOptions, ValueLimits
 
 RunStatus = Literal["running", "pausing", "paused", "succeeded", "partial-succeeded", "failed", "stopped"]
 ENDED: frozenset[RunStatus] = frozenset({"succeeded", "partial-succeeded", "failed", "stopped"})
@@ -43,6 +43,7 @@ class RunOptions(BaseModel):
     window_items: an iteration with more items than this runs in child workflows of so many items each.
     continue_after_events: history events after which the run moves to a fresh history at the next quiet moment.
     max_value_bytes: largest request or reply of one effect, and largest result of the run, as JSON.
+    limits: how much code and template nodes may give.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +57,7 @@ class RunOptions(BaseModel):
     window_items: int = Field(default=50, ge=1)
     continue_after_events: int = Field(default=4_000, ge=10)
     max_value_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    limits: ValueLimits = ValueLimits()
 
 
 class Written(BaseModel):
@@ -117,7 +119,7 @@ class Asked(BaseModel):
 
 
 class RunRequest(BaseModel):
-    """Input of `GraphRun`. `pins` are keyed by node id or `type:<node type>`.
+    """Input of `GraphRun`. `pins` are keyed by node id or `type:<node type>`, for one item or round by `it[3].<id>`.
 
     graph: a normalised document, or a Dify document as JSON.
     reuse: what a fork takes over from the run `forked_from`, by node id.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
@@ -11,12 +11,14 @@ from .graph import Graph
 from .nodes.base import Form
 from .request import RunError, RunResult, RunStatus
 from .state import IterationRun, LoopRun, NodeRun, RunState
+from .sizes import size_of
 from .step import reasons
 
 PAGE_EVENTS = 500
 # A query answer may hold 2 MiB; a page keeps well below, and so does every single event.
 PAGE_BYTES = 1_000_000
 EVENT_BYTES = 500_000
+_VALUES = ("inputs", "outputs", "process_data", "value", "text")
 
 
 class NodeView(BaseModel):
@@ -45,8 +47,29 @@ class FormView(BaseModel):
     form: Form
 
 
+class HeldView(BaseModel):
+    """A node that waits for an operator; answer it with `retry(key)`, `retry(key, outputs)` or `stop`.
+
+    reason: it `failed`, or it was `interrupted` in an effect that must not be repeated blindly.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    node_id: str
+    title: str
+    reason: Literal["failed", "interrupted"]
+    error: str
+    error_type: str
+
+
 class RunView(BaseModel):
-    """The state of a run at one moment."""
+    """The state of a run at one moment.
+
+    deadline_at: when the run fails if it has not ended, in milliseconds since the epoch.
+    waiting_for_worker: whether nobody polls a task queue that the run needs; `queues` names it. Workers cannot know,
+        so this is found out by the client.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,6 +79,7 @@ class RunView(BaseModel):
     status: RunStatus
     reasons: list[dict[str, Any]]
     forms: list[FormView]
+    held: list[HeldView] = []
     nodes: list[NodeView]
     outputs: dict[str, Any]
     error: RunError | None
@@ -63,19 +87,26 @@ class RunView(BaseModel):
     steps: int
     seq: int
     elapsed: float
+    deadline_at: int | None = None
+    waiting_for_worker: bool = False
+    queues: list[str] = []
 
 
 class EventPage(BaseModel):
-    """Events after a number, oldest first. `ended` says that none will follow the last of `events`."""
+    """Events after a number, oldest first. `ended` says that none will follow the last of `events`.
+
+    first: number of the oldest event that the run still keeps; older ones are in the run store only.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     events: list[SerializeAsAny[Event]]
     ended: bool
+    first: int = 1
 
 
 def view(graph: Graph, state: RunState, now: int) -> RunView:
-    """Show a run: its open forms, and its nodes in every open frame."""
+    """Show a run: its open forms, the nodes that wait for an operator, and the nodes in every open frame."""
     nodes = [
         _node_view(graph, frame.id, node_id, run)
         for frame in state.frames.values()
@@ -87,6 +118,17 @@ def view(graph: Graph, state: RunState, now: int) -> RunView:
         for key, place in state.waiting.items()
         if (form := state.frames[place.frame].nodes[place.node].form) is not None
     ]
+    held = [
+        HeldView(
+            key=key,
+            node_id=failure.node,
+            title=graph.nodes[failure.node].title,
+            reason=failure.reason,
+            error=failure.message,
+            error_type=failure.error_type,
+        )
+        for key, failure in state.failures.items()
+    ]
     return RunView(
         run_id=state.run_id,
         graph=graph.name,
@@ -94,6 +136,7 @@ def view(graph: Graph, state: RunState, now: int) -> RunView:
         status=state.status,
         reasons=reasons(state),
         forms=forms,
+        held=held,
         nodes=nodes,
         outputs=state.outputs,
         error=state.error,
@@ -101,6 +144,7 @@ def view(graph: Graph, state: RunState, now: int) -> RunView:
         steps=state.steps,
         seq=state.seq,
         elapsed=state.elapsed if state.ended else (now - state.started_at) / 1000,
+        deadline_at=state.expires_at,
     )
 
 
@@ -108,7 +152,7 @@ def _node_view(graph: Graph, frame: str, node_id: str, run: NodeRun) -> NodeView
     node = graph.nodes[node_id]
     done = total = None
     if isinstance(run.container, IterationRun):
-        done, total = run.container.next - run.container.active, len(run.container.items)
+        done, total = len(run.container.results) + len(run.container.dropped), len(run.container.items)
     elif isinstance(run.container, LoopRun):
         done, total = run.container.round, getattr(node.data, "loop_count", None)
     return NodeView(
@@ -130,19 +174,20 @@ def events_after(state: RunState, after: int) -> EventPage:
     page: list[Event] = []
     total = 0
     for event in state.events[start : start + PAGE_EVENTS]:
-        size = len(event.model_dump_json())
+        size = size_of([getattr(event, name, None) for name in _VALUES])
         shown = event if size <= EVENT_BYTES else _without_values(event, size)
         total += min(size, EVENT_BYTES)
         if page and total > PAGE_BYTES:
             break
         page.append(shown)
-    return EventPage(events=page, ended=state.ended and start + len(page) >= len(state.events))
+    over = state.ended and start + len(page) >= len(state.events)
+    return EventPage(events=page, ended=over, first=first + 1)
 
 
 def _without_values(event: Event, size: int) -> Event:
     """Leave out the values of an event that is too large to show; they stay readable as variables."""
     note = {"truncated": f"{size:,} bytes"}
-    values = {"inputs", "outputs", "process_data", "value", "text"} & set(type(event).model_fields)
+    values = set(_VALUES) & set(type(event).model_fields)
     return event.model_copy(update={name: note["truncated"] if name == "text" else note for name in values})
 
 

@@ -17,8 +17,9 @@ from temporalio.converter import (
 )
 
 from .codec import Codec
+from .driver import BlobDriver
 from .folder import FolderDriver
-from .place import FolderPlace, Place, S3Place
+from .place import FolderPlace, S3Place
 from .settings import PayloadSettings, read_settings
 
 # One payload may hold 2 MiB on the server; the rest is room for the envelope.
@@ -51,12 +52,13 @@ def value_limit(converter: DataConverter, most: int) -> int:
     return most if converter.external_storage is not None else min(most, INLINE_BYTES)
 
 
-def driver_of(settings: PayloadSettings) -> FolderDriver | StorageDriver | None:
-    """Give the driver of the blobs; None when they are off."""
-    return _driver(settings.place(), settings)
+def driver_of(settings: PayloadSettings) -> BlobDriver | None:
+    """Give the driver of the blobs; None when they are off.
 
-
-def _driver(place: Place, settings: PayloadSettings) -> StorageDriver | None:
+    Raises:
+        PlatformError: blobs in S3 lack the extra `s3`.
+    """
+    place = settings.place()
     match place:
         case FolderPlace(root):
             return FolderDriver(root, create=settings.blobs_create)
@@ -71,7 +73,7 @@ def _driver(place: Place, settings: PayloadSettings) -> StorageDriver | None:
 
 
 def _storage(settings: PayloadSettings) -> ExternalStorage | None:
-    driver = _driver(settings.place(), settings)
+    driver = driver_of(settings)
     if driver is None:
         return None
 

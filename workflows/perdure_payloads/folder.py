@@ -19,15 +19,14 @@ from typing import Final
 
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
-    StorageDriver,
     StorageDriverClaim,
     StorageDriverRetrieveContext,
     StorageDriverStoreContext,
     StorageDriverWorkflowInfo,
 )
 
+from .driver import BlobDriver, patiently
 from .errors import BlobMissing, BlobsUnavailable
-from .patience import patiently
 from .place import quoted
 
 MARK: Final = ".perdure-blobs"
@@ -37,7 +36,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _SPARE_BYTES = 1024 * 1024
 
 
-class FolderDriver(StorageDriver):
+class FolderDriver(BlobDriver):
     """Keeps payloads in a folder. A claim names the namespace, the workflow and the hash, never a path."""
 
     def __init__(self, root: Path, *, create: bool = True) -> None:
@@ -53,6 +52,14 @@ class FolderDriver(StorageDriver):
         """Kind of driver."""
         return "perdure.folder"
 
+    def prepare(self) -> None:
+        """Make the folder, where that is allowed, so that others can be told not to.
+
+        Raises:
+            BlobsUnavailable: it cannot be made, or is away.
+        """
+        self._open(writing=True)
+
     async def store(self, context: StorageDriverStoreContext, payloads: Sequence[Payload]) -> list[StorageDriverClaim]:
         """Write each payload, unless it is there already.
 
@@ -65,7 +72,9 @@ class FolderDriver(StorageDriver):
         return [await patiently(lambda p=payload: self._put(namespace, workflow, p)) for payload in payloads]
 
     async def retrieve(
-        self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
+        self,
+        context: StorageDriverRetrieveContext,  # noqa: ARG002 - of the interface
+        claims: Sequence[StorageDriverClaim],
     ) -> list[Payload]:
         """Read each payload.
 

@@ -14,7 +14,6 @@ from typing import Any
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.aws.s3driver import S3StorageDriver, S3StorageDriverClient
 from temporalio.converter import (
-    StorageDriver,
     StorageDriverClaim,
     StorageDriverRetrieveContext,
     StorageDriverStoreContext,
@@ -22,6 +21,7 @@ from temporalio.converter import (
 
 from perdure_graph.errors import PlatformError
 
+from .driver import BlobDriver
 from .errors import BlobMissing, BlobsUnavailable
 from .place import S3Place
 
@@ -78,7 +78,7 @@ class S3Client(S3StorageDriverClient):
         return {"endpoint": self.place.endpoint_url or "AWS", "prefix": self.place.prefix}
 
 
-class S3Driver(StorageDriver):
+class S3Driver(BlobDriver):
     """The SDK's driver with our errors."""
 
     def __init__(self, place: S3Place, *, most: int) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
+
+from .payloads_cmd import blobs, codec_server
 
 if TYPE_CHECKING:
     from .output import Output
@@ -41,6 +43,12 @@ Query = Annotated[str | None, typer.Option("--query", help="The message of the u
 Conversation = Annotated[Path | None, typer.Option("--conversation", help="File of conversation variables.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the run; the same id never runs twice.")]
 Parallel = Annotated[int | None, typer.Option("--max-parallel", min=1, help="Effects in flight at once.")]
+OnFailure = Annotated[
+    Literal["fail", "wait"], typer.Option("--on-failure", help="wait: a node that fails waits for `perdure retry`.")
+]
+Deadline = Annotated[
+    float | None, typer.Option("--deadline", metavar="SECONDS", min=0.001, help="The run fails when it takes longer.")
+]
 Reason = Annotated[str, typer.Option("--reason", help="Shown with the run.")]
 
 
@@ -54,6 +62,8 @@ def run(
     conversation: Conversation = None,
     run_id: RunId = None,
     max_parallel: Parallel = None,
+    on_failure: OnFailure = "fail",
+    deadline: Deadline = None,
     submit: Annotated[
         list[str] | None,
         typer.Option("--submit", metavar="NODE=ACTION[,FIELD=VALUE...]", help="Answer a human-input form."),
@@ -66,7 +76,8 @@ def run(
     from . import run as runs
     from .connect import configured
 
-    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, run_id, max_parallel, submit or [])
+    options = runs.options_of(max_parallel, on_failure, deadline)
+    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, run_id, options, submit or [])
     if detach:
         _finish(lambda out: runs.start(asked, address, out), as_json, run_id)
     _finish(lambda out: runs.run(asked, configured(address), out), as_json, run_id)
@@ -82,13 +93,16 @@ def start(
     conversation: Conversation = None,
     run_id: RunId = None,
     max_parallel: Parallel = None,
+    on_failure: OnFailure = "fail",
+    deadline: Deadline = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Start a flow on a server and leave it there."""
     from . import run as runs
 
-    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, run_id, max_parallel)
+    options = runs.options_of(max_parallel, on_failure, deadline)
+    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, run_id, options)
     _finish(lambda out: runs.start(asked, address, out), as_json, run_id)
 
 
@@ -105,15 +119,29 @@ def validate(flow: Flow, pins: Pins = None, as_json: Json = False) -> None:
 
 @app.command()
 def test(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Case files, flows, or folders of them.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Case files, flows, or folders of them.")
+    ] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cases at a time.")] = 8,
+    from_run: Annotated[
+        str | None, typer.Option("--from-run", metavar="RUN", help="Write a case that repeats this run, and run it.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="The case file; one that exists gets the case."),
+    ] = None,
+    flow: Annotated[
+        Path | None, typer.Option("--flow", help="The flow that the case is for; by default it is written beside it.")
+    ] = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Run the case files of flows; exit code 1 when a case fails."""
-    from .tests_cmd import test_flows
+    from . import tests_cmd
 
-    _finish(lambda out: test_flows(paths, jobs, address, out), as_json)
+    if from_run is not None:
+        _finish(lambda out: tests_cmd.test_from_run(from_run, output, flow, address, out), as_json, from_run)
+    _finish(lambda out: tests_cmd.test_flows(paths or [], jobs, address, out), as_json)
 
 
 @app.command()
@@ -187,6 +215,39 @@ def submit(
     _finish(lambda out: control.submit(run, form, action, pairs or [], address, out), as_json, run)
 
 
+@app.command(name="set")
+def set_variables(
+    run: Run,
+    pairs: Annotated[
+        list[str],
+        typer.Argument(metavar="NODE.NAME=VALUE...", help="VALUE is JSON or text; =@FILE reads a file."),
+    ],
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Overwrite variables of a run: outputs of nodes, conversation.NAME, env.NAME, inputs of the start node."""
+    from . import control
+
+    _finish(lambda out: control.set_variables(run, pairs, address, out), as_json, run)
+
+
+@app.command()
+def retry(
+    run: Run,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Key or id of a node that waits.")],
+    outputs: Annotated[
+        str | None,
+        typer.Option("--outputs", metavar="JSON|@FILE", help="Take these as its outputs instead of running it."),
+    ] = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Run a node again that waits for an operator, or at once one that waits for its next attempt."""
+    from . import control
+
+    _finish(lambda out: control.retry(run, node, outputs, address, out), as_json, run)
+
+
 @app.command(name="list")
 def list_runs(
     status: Annotated[str | None, typer.Option("--status", help="running, paused, succeeded, failed, ...")] = None,
@@ -242,11 +303,56 @@ def doctor(address: Address = None, as_json: Json = False) -> None:
     _finish(lambda out: work(address, out), as_json)
 
 
+@app.command()
+def fork(
+    run: Run,
+    from_node: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NODE", help="Begin with this node; it[3]: with the fourth item of it."),
+    ] = None,
+    flow: Annotated[Path | None, typer.Option("--flow", help="A changed flow; by default that of the run.")] = None,
+    pairs: Pairs = None,
+    inputs: Inputs = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NODE.NAME=VALUE", help="Change an output that is taken over."),
+    ] = None,
+    pins: Pins = None,
+    run_id: RunId = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Start a run that takes over what another did before a node, and runs the rest anew."""
+    from .fork_cmd import Changes
+    from .fork_cmd import fork as work
+
+    changes = Changes(from_node, flow, pairs or [], inputs, variables or [], pins)
+    _finish(lambda out: work(run, changes, run_id, address, out), as_json, run_id)
+
+
+@app.command()
+def diff(
+    a: Run,
+    b: Annotated[str, typer.Argument(metavar="RUN", help="Id of another run.")],
+    attempts: Annotated[bool, typer.Option("--attempts", help="Also compare how many attempts nodes took.")] = False,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Say where two runs part: exit code 0 when they did the same, 1 when not, 2 when they cannot be compared."""
+    from .fork_cmd import diff as work
+
+    _finish(lambda out: work(a, b, address, out, attempts=attempts), as_json)
+
+
 def _finish(work: Callable[[Output], Coroutine[Any, Any, int]], as_json: bool, run_id: str | None = None) -> NoReturn:
     from .output import Output, execute
 
     out = Output(as_json=as_json, run_id=run_id)
     raise typer.Exit(execute(lambda: work(out), out))
+
+
+app.add_typer(blobs)
+app.command()(codec_server)
 
 
 def main() -> NoReturn:

@@ -13,18 +13,20 @@ from perdure_graph.events import (
     FormRequired,
     FormTimeout,
     NodeFinished,
+    NodeHeld,
     NodeRetry,
     NodeStarted,
 )
 from perdure_graph.request import RunStatus
 from perdure_graph.view import RunView
 
-State = Literal["running", "retrying", "waiting", "succeeded", "exception", "failed", "cut short"]
-OPEN: frozenset[State] = frozenset({"running", "retrying", "waiting"})
+State = Literal["running", "retrying", "waiting", "held", "succeeded", "exception", "failed", "cut short"]
+OPEN: frozenset[State] = frozenset({"running", "retrying", "waiting", "held"})
 _NODE_EVENTS = (
     NodeStarted
     | NodeRetry
     | NodeFinished
+    | NodeHeld
     | ContainerStarted
     | ContainerCompleted
     | FormRequired
@@ -105,6 +107,10 @@ def _change(row: Row, event: _NODE_EVENTS) -> None:
             row.attempts = event.retry_index + 1
         case FormRequired():
             row.state = "waiting"
+        case NodeHeld():
+            # After a failure its end was counted; an interrupted node starts anew without one.
+            row.active -= 1 if event.reason == "interrupted" and row.active else 0
+            row.state, row.note = "held", event.error
         case FormFilled() | FormTimeout():
             row.state = "running"
         case NodeFinished() | ContainerCompleted():

@@ -16,6 +16,7 @@ from .dev_state import running
 
 if TYPE_CHECKING:
     from perdure.client import Client
+    from perdure_payloads import PayloadSettings
     from perdure_worker.embedded import EmbeddedStack
     from perdure_worker.settings import WorkerSettings
 
@@ -24,11 +25,12 @@ PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Temporal server and the queue on which runs are started."""
+    """A Temporal server and the queue on which runs are started; `blobs` where that is known from elsewhere."""
 
     address: str
     namespace: str
     task_queue: str
+    blobs: str | None = None
 
 
 def configured(address: str | None) -> Server | None:
@@ -36,7 +38,8 @@ def configured(address: str | None) -> Server | None:
     if not address:
         return None
     namespace = os.environ.get("PERDURE_NAMESPACE") or NAMESPACE
-    return Server(address, namespace, os.environ.get("PERDURE_TASK_QUEUE") or TASK_QUEUE)
+    blobs = next((stack.blobs for stack in running() if stack.address == address), None)
+    return Server(address, namespace, os.environ.get("PERDURE_TASK_QUEUE") or TASK_QUEUE, blobs)
 
 
 def required(address: str | None) -> Server:
@@ -56,7 +59,7 @@ def required(address: str | None) -> Server:
     if len(stacks) > 1:
         listed = ", ".join(f"{stack.address} (pid {stack.pid})" for stack in stacks)
         raise PlatformError(f"several `perdure dev` are running: {listed}. Choose one with --address.")
-    return Server(stacks[0].address, stacks[0].namespace, stacks[0].task_queue)
+    return Server(stacks[0].address, stacks[0].namespace, stacks[0].task_queue, stacks[0].blobs)
 
 
 async def connect(server: Server) -> Client:
@@ -66,12 +69,26 @@ async def connect(server: Server) -> Client:
         PlatformError: no server answers there.
     """
     from perdure.client import Client
+    from perdure_payloads import data_converter
 
     options: dict[str, Any] = {}
     key = os.environ.get("PERDURE_API_KEY")
     if key or os.environ.get("PERDURE_TLS", "").lower() in ("1", "true", "yes", "on"):
         options = {"api_key": key or None, "tls": True}
+    options["data_converter"] = data_converter(payload_settings(server))
     return await Client.connect(server.address, namespace=server.namespace, task_queue=server.task_queue, **options)
+
+
+def payload_settings(server: Server | None) -> PayloadSettings:
+    """Give the settings of payloads; the blobs of a running `perdure dev` are where it keeps them.
+
+    Raises:
+        PlatformError: a `PERDURE_*` variable is wrong.
+    """
+    from perdure_payloads.settings import read_settings
+
+    known = {"blobs": server.blobs, "blobs_create": False} if server and server.blobs else {}
+    return read_settings(**known)
 
 
 @asynccontextmanager
@@ -111,12 +128,13 @@ async def own_stack(
         raise lacks_worker(error) from error
     if not worker_process:
         configure_logging(chosen.log_level, chosen.log_format)
-        _quiet_core()
+        quiet_core()
     async with embedded(chosen, ui=ui, progress=say, worker_process=worker_process) as stack:
         yield stack
 
 
-def _quiet_core() -> None:
+def quiet_core() -> None:
+    """Let the SDK's core report errors only; call it before the first client."""
     # The SDK's core warns, with tokens a screen long, of work that ended after a stop: that is what a stop does.
     from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 

@@ -1,43 +1,69 @@
-"""`perdure pause`, `resume`, `stop` and `submit`: command a run."""
+"""`perdure pause`, `resume`, `stop`, `submit`, `set` and `retry`: command a run."""
 
 from __future__ import annotations
 
-from .connect import connect, required
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from perdure_graph.view import RunView
+
+from .connect import connect, patience, required
 from .forms import field_types
-from .given import form_values, read_pairs
+from .given import form_values, read_object, read_pairs, read_variables
 from .look import show_view
 from .output import OK, Output
+
+if TYPE_CHECKING:
+    from perdure.handle import RunHandle
+
+
+async def _give(run_id: str, address: str | None, out: Output, give: Callable[[RunHandle], Awaitable[RunView]]) -> int:
+    server = required(address)
+    handle = (await connect(server)).run(run_id)
+    async with patience(out.note, server) as heard:
+        view = await give(handle)
+        heard()
+    show_view(view, out)
+    return OK
 
 
 async def pause(run_id: str, address: str | None, out: Output, *, reason: str) -> int:
     """Pause a run: nothing new starts, what is in flight finishes."""
-    client = await connect(required(address))
-    show_view(await client.run(run_id).pause(reason), out)
-    return OK
+    return await _give(run_id, address, out, lambda handle: handle.pause(reason))
 
 
 async def resume(run_id: str, address: str | None, out: Output) -> int:
     """Let a paused run go on."""
-    client = await connect(required(address))
-    show_view(await client.run(run_id).resume(), out)
-    return OK
+    return await _give(run_id, address, out, lambda handle: handle.resume())
 
 
 async def stop(run_id: str, address: str | None, out: Output, *, reason: str) -> int:
     """End a run; outputs so far are kept."""
-    client = await connect(required(address))
-    show_view(await client.run(run_id).stop(reason), out)
-    return OK
+    return await _give(run_id, address, out, lambda handle: handle.stop(reason))
 
 
 async def submit(run_id: str, form: str, action: str, pairs: list[str], address: str | None, out: Output) -> int:
     """Answer an open form of a run."""
     texts = read_pairs(pairs)
-    handle = (await connect(required(address))).run(run_id)
-    types: dict[str, str] = {}
-    if texts:
-        for known in (await handle.status()).forms:
-            if form in (known.key, known.node_id):
-                types = field_types(known.form)
-    show_view(await handle.submit(form, action, form_values(types, texts)), out)
-    return OK
+
+    async def give(handle: RunHandle) -> RunView:
+        types: dict[str, str] = {}
+        if texts:
+            for known in (await handle.status(patient=True)).forms:
+                if form in (known.key, known.node_id):
+                    types = field_types(known.form)
+        return await handle.submit(form, action, form_values(types, texts))
+
+    return await _give(run_id, address, out, give)
+
+
+async def set_variables(run_id: str, pairs: list[str], address: str | None, out: Output) -> int:
+    """Overwrite variables of a run."""
+    variables = read_variables(pairs)
+    return await _give(run_id, address, out, lambda handle: handle.set_variables(variables))
+
+
+async def retry(run_id: str, node: str, outputs: str | None, address: str | None, out: Output) -> int:
+    """Run a node again that waits for an operator, or give its outputs."""
+    given = None if outputs is None else read_object(outputs, "--outputs")
+    return await _give(run_id, address, out, lambda handle: handle.retry(node, given))

@@ -30,7 +30,7 @@ async def dev(db: Path | None, ui_port: int | None, out: Output) -> int:
     given |= {name: value for name, value in (("db", db), ("ui_port", ui_port)) if value is not None}
     chosen = settings(**given)
     async with own_stack(out.note, chosen, ui=True) as stack:
-        state = DevStack(os.getpid(), stack.address, stack.namespace, stack.task_queue, stack.ui_url)
+        state = DevStack(os.getpid(), stack.address, stack.namespace, stack.task_queue, stack.ui_url, stack.blobs)
         with announced(state), interrupts() as asked:
             out.say(f"address:    {stack.address}")
             out.say(f"web UI:     {stack.ui_url}")
@@ -73,6 +73,8 @@ def worker(address: str | None, given: dict[str, Any]) -> int:
     """
     server = required(address)
     chosen = {"namespace": server.namespace, "task_queue": server.task_queue, **given}
+    if server.blobs:
+        chosen |= {"blobs": server.blobs, "blobs_create": False}
     try:
         from perdure_worker import main
     except ImportError as error:

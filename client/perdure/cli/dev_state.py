@@ -22,6 +22,7 @@ class DevStack:
     namespace: str
     task_queue: str
     ui_url: str | None
+    blobs: str | None = None
 
 
 def folder() -> Path:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from perdure_graph.errors import CommandRefused
-from perdure_graph.events import Event, FormFilled, FormRequired, FormTimeout, RunPaused
+from perdure_graph.events import Event, FormRequired, RunPaused
 from perdure_graph.request import RunResult, RunStatus
-from perdure_graph.view import FormView
+from perdure_graph.view import FormView, HeldView
 
 from .connect import Server, patience
 from .forms import Answers, ask, can_ask, field_types
@@ -29,9 +29,10 @@ _COUNT_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The run is paused and nobody here answers these forms."""
+    """The run is paused and nobody here answers these forms, or lets these nodes go on."""
 
     forms: list[FormView]
+    held: list[HeldView]
 
 
 class Follower:
@@ -42,7 +43,7 @@ class Follower:
         self._view = view
         self._answers = answers
         self._out = out
-        self._open: dict[str, FormView] = {}
+        self._answered: set[str] = set()
 
     async def follow(self, server: Server | None) -> RunResult | Waiting:
         """Follow to the end, or to the first pause that only an answer from elsewhere ends."""
@@ -60,13 +61,10 @@ class Follower:
 
     async def _react(self, event: Event) -> Waiting | None:
         match event:
-            case FormRequired():
+            case FormRequired() if event.key not in self._answered:
                 form = FormView(key=event.key, node_id=event.node_id, title=event.title, form=event.form)
-                if not await self._answer_as_told(form):
-                    self._open[event.key] = form
-            case FormFilled() | FormTimeout():
-                self._open.pop(event.key, None)
-            case RunPaused() if self._open:
+                await self._answer_as_told(form)
+            case RunPaused():
                 return await self._ask()
             case _:
                 pass
@@ -76,21 +74,36 @@ class Follower:
         answer = self._answers.take(form.key, form.node_id, form.title)
         if answer is None:
             return False
+        self._answered.add(form.key)
         values = form_values(field_types(form.form), answer.values)
-        await self._handle.submit(form.key, answer.action, values)
+        try:
+            await self._handle.submit(form.key, answer.action, values)
+        except CommandRefused:
+            if await self._is_open(form.key):
+                raise
         return True
 
+    async def _is_open(self, key: str) -> bool:
+        return key in {known.key for known in (await self._handle.status(patient=True)).forms}
+
     async def _ask(self) -> Waiting | None:
-        """Ask for every open form; the events that were on their way may have closed some already."""
-        still = {form.key for form in (await self._handle.status()).forms}
-        waiting = [form for form in self._open.values() if form.key in still]
-        if waiting and not can_ask():
-            return Waiting(waiting)
-        for form in waiting:
-            self._view.hold()
-            if not await self._ask_one(form):
-                return Waiting(waiting)
-        return None
+        """Ask for open forms until the run goes on, or only somebody else can let it go on.
+
+        Asks the run itself: an answer may have opened the next form without the run ever leaving its pause.
+        """
+        while True:
+            view = await self._handle.status(patient=True)
+            if view.status != "paused" or not (view.forms or view.held):
+                return None
+            told = [await self._answer_as_told(form) for form in view.forms]
+            if any(told):
+                continue
+            if not view.forms or not can_ask():
+                return Waiting(view.forms, view.held)
+            for form in view.forms:
+                self._view.hold()
+                if not await self._ask_one(form):
+                    return Waiting(view.forms, view.held)
 
     async def _ask_one(self, form: FormView) -> bool:
         while (answer := await ask(form)) is not None:
@@ -98,10 +111,10 @@ class Follower:
                 await self._handle.submit(form.key, *answer)
             except CommandRefused as error:
                 self._out.note(f"error: {error}")
-                if form.key not in {known.key for known in (await self._handle.status()).forms}:
+                if not await self._is_open(form.key):
                     return True
                 continue
-            self._open.pop(form.key, None)
+            self._answered.add(form.key)
             return True
         return False
 
@@ -110,7 +123,7 @@ class Follower:
             await asyncio.sleep(_COUNT_S)
             if self._view.board.counts:
                 with suppress(CommandRefused):
-                    self._view.count(await self._handle.status())
+                    self._view.count(await self._handle.status(patient=True))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import typer
 
 from perdure_graph.nodes.base import Form
-from perdure_graph.view import FormView
+from perdure_graph.view import FormView, HeldView
 
 from .given import Answer, form_values
 
@@ -45,6 +45,12 @@ def render(view: FormView) -> str:
         lines.append(f"  field {field.name} ({field.type}){default}")
     lines.append("  actions: " + ", ".join(_action(a.id, a.title) for a in view.form.actions))
     return "\n".join(lines)
+
+
+def render_held(held: HeldView) -> str:
+    """Write for people which node waits for an operator, and why."""
+    why = "failed" if held.reason == "failed" else "was interrupted and may or may not have been done"
+    return f"{held.title!r} ({held.key}) {why}: {held.error}"
 
 
 def _action(action: str, title: str) -> str:

@@ -85,6 +85,35 @@ def _text(name: str, value: str) -> str:
         raise InvalidInputs(f"{name}: {error} {hint}", field=name) from error
 
 
+def read_variables(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read `node.name=value`, by node; a value is JSON where it is JSON, else text, and may be `@file`.
+
+    Raises:
+        InvalidInputs: one is malformed.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for place, text in read_pairs(pairs, "variable").items():
+        node, dot, name = place.partition(".")
+        if not (node and dot and name):
+            raise InvalidInputs(f"variable {place!r} is not of the form node.name=value.", field=place)
+        found.setdefault(node, {})[name] = _json_or_text(text)
+    return found
+
+
+def read_object(text: str, option: str) -> dict[str, Any]:
+    """Read a JSON object, or with `@FILE` the JSON or YAML object of a file.
+
+    Raises:
+        InvalidInputs: it is none.
+    """
+    if text.startswith("@"):
+        return read_mapping(Path(text[1:]), option)
+    value = _json_or_text(text)
+    if not isinstance(value, dict):
+        raise InvalidInputs(f"{option} {text!r} is no JSON object; give one, or @FILE.", field=option)
+    return cast("dict[str, Any]", value)
+
+
 def declared(graph: Graph) -> dict[str, str] | None:
     """Give name and type of the inputs that a graph declares; None when it takes any."""
     root = graph.nodes[graph.root]

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from perdure_graph.events import Event
+from perdure_graph.request import ENDED
 from perdure_graph.view import RunView
 
 from .board import Board, Row
 from .connect import connect, patience, required
-from .forms import command, render
+from .forms import command, render, render_held
 from .output import OK, Output
 from .progress import describe
 from .run import report_end, show_outputs
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
 
 async def status(run_id: str, address: str | None, out: Output) -> int:
     """Write where a run is."""
-    server = required(address)
-    client = await connect(server)
-    async with patience(out.note, server) as heard:
-        view = await client.run(run_id).status()
-        heard()
+    client = await connect(required(address))
+    view = await client.run(run_id).status()
     show_view(view, out)
     return OK
 
@@ -38,8 +36,12 @@ def show_view(view: RunView, out: Output) -> None:
         out.json(view.model_dump(mode="json"))
         return
     out.say(f"{view.run_id} ({view.graph}): {view.status}, {view.steps} steps, {view.elapsed:.1f} s")
+    if view.waiting_for_worker:
+        out.say(f"  waiting for a worker on queue {', '.join(map(repr, view.queues))}; start one with `perdure worker`")
+    if view.deadline_at is not None and view.status not in ENDED:
+        out.say(f"  deadline: {datetime.fromtimestamp(view.deadline_at / 1000).astimezone():%Y-%m-%d %H:%M:%S}")
     for reason in view.reasons:
-        if text := reason.get("message"):
+        if reason.get("type") == "scheduled_pause" and (text := reason.get("message")):
             out.say(f"  reason: {text}")
     for node in view.nodes:
         row = Row(node.node_id, node.title, node.node_type, 0, attempts=node.attempt, done=node.done, total=node.total)
@@ -48,6 +50,9 @@ def show_view(view: RunView, out: Output) -> None:
     for form in view.forms:
         out.say(render(form))
         out.say(f"  answer: {command(view.run_id, form)}")
+    for held in view.held:
+        out.say(render_held(held))
+        out.say(f"  run it again: perdure retry {view.run_id} {held.key}; end the run: perdure stop {view.run_id}")
     if view.error is not None:
         out.say(f"error: {view.error.message}")
     show_outputs(view.outputs, out)
@@ -59,7 +64,7 @@ async def events(run_id: str, address: str | None, out: Output, *, after: int, f
     handle = (await connect(server)).run(run_id)
     board = Board()
     async with patience(out.note, server) as heard:
-        last = None if follow else (await handle.status()).seq
+        last = None if follow else (await handle.status(patient=True)).seq
         if last is not None and after >= last:
             return OK
         async with aclosing(_events(handle, after)) as found:

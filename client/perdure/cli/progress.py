@@ -12,6 +12,7 @@ from perdure_graph.events import (
     Event,
     FormRequired,
     NodeFinished,
+    NodeHeld,
     NodeRetry,
     RunResumed,
 )
@@ -29,6 +30,7 @@ _STYLES = {
     "running": "cyan",
     "retrying": "yellow",
     "waiting": "magenta",
+    "held": "red",
     "succeeded": "green",
     "exception": "yellow",
     "failed": "red",
@@ -106,6 +108,8 @@ class LineView:
                     self._line(event.status, row, event.elapsed, event.frame)
             case NodeRetry():
                 self._line("retrying", row, None, event.frame)
+            case NodeHeld():
+                self._line("held", row, None, event.frame)
             case FormRequired():
                 self._line("waiting", row, None, event.frame)
             case ContainerStarted() if not event.frame:

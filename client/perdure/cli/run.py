@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from perdure_graph.checks import check_runnable
 from perdure_graph.errors import CommandRefused
@@ -18,7 +18,7 @@ from perdure_graph.step import check_request
 from . import given
 from .connect import Server, connect, connected, required
 from .follow import Follower, Waiting, interrupts, settled, unless
-from .forms import Answers, command, option, render
+from .forms import Answers, command, option, render, render_held
 from .output import FAILED, INTERRUPTED, OK, Output
 from .progress import view_for
 
@@ -38,8 +38,14 @@ class Asked:
     query: str | None = None
     conversation: Path | None = None
     run_id: str | None = None
-    max_parallel: int | None = None
+    options: RunOptions = field(default_factory=RunOptions)
     submits: list[str] = field(default_factory=list[str])
+
+
+def options_of(max_parallel: int | None, on_failure: Literal["fail", "wait"], deadline: float | None) -> RunOptions:
+    """Turn options of the command line into those of a run."""
+    options = RunOptions(on_failure=on_failure, deadline_s=deadline)
+    return options if max_parallel is None else options.model_copy(update={"max_parallel": max_parallel})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,7 @@ def prepare(asked: Asked, out: Output) -> Prepared:
         out.note(note)
     check_runnable(graph, pins)
     check_request(graph, RunRequest(graph=graph.document, inputs=inputs))
-    options = RunOptions() if asked.max_parallel is None else RunOptions(max_parallel=asked.max_parallel)
-    return Prepared(graph, inputs, pins, conversation, options, Answers(answers))
+    return Prepared(graph, inputs, pins, conversation, asked.options, Answers(answers))
 
 
 async def start(asked: Asked, address: str | None, out: Output) -> int:
@@ -146,20 +151,17 @@ def _detached(run_id: str, out: Output) -> int:
 
 
 async def _left_waiting(handle: RunHandle, left: Waiting, server: Server | None, out: Output) -> int:
-    view = await handle.status()
-    first = left.forms[0]
-    if server is None:
-        how = (
-            f"Nobody is here to answer, so the run ends with this process. Run it again with `{option(first)}`, on a "
-            "terminal, or on a server (`perdure dev`, then `perdure start`)."
-        )
-    else:
-        how = f"The run waits. Answer with `{command(handle.run_id, first)}`."
+    view = await handle.status(patient=True)
+    first = left.forms[0] if left.forms else left.held[0]
+    how = _how_to_go_on(handle.run_id, left, on_server=server is not None)
     for form in left.forms:
         out.note(render(form))
+    for held in left.held:
+        out.note(render_held(held))
     out.note(f"paused: {how}")
     if out.as_json:
-        error = RunError(message=how, type="FormOpen", node=first.node_id, title=first.title)
+        kind = "FormOpen" if left.forms else "NodeHeld"
+        error = RunError(message=how, type=kind, node=first.node_id, title=first.title)
         result = RunResult(
             run_id=handle.run_id,
             status="paused",
@@ -170,6 +172,20 @@ async def _left_waiting(handle: RunHandle, left: Waiting, server: Server | None,
         )
         out.json(as_json(result))
     return FAILED
+
+
+def _how_to_go_on(run_id: str, left: Waiting, *, on_server: bool) -> str:
+    if on_server:
+        if left.forms:
+            return f"The run waits. Answer with `{command(run_id, left.forms[0])}`."
+        return (
+            f"The run waits for an operator: `perdure retry {run_id} {left.held[0].key}`, or `perdure stop {run_id}`."
+        )
+    again = f"with `{option(left.forms[0])}`, on a terminal, or " if left.forms else ""
+    return (
+        f"Nobody is here to answer, so the run ends with this process. Run it again {again}on a server "
+        "(`perdure dev`, then `perdure start`)."
+    )
 
 
 def report_end(result: RunResult, out: Output) -> int:

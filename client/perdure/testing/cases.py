@@ -8,11 +8,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from perdure_graph.errors import InvalidInputs
+from perdure_graph.errors import InvalidGraph, InvalidInputs
+from perdure_graph.graph import Document, Graph
 from perdure_graph.nodes import registry
 from perdure_graph.request import Pin
 
 SUFFIX = ".cases.json"
+# A normalised document, as runs carry it; `perdure test --from-run` writes one beside its case.
+GRAPH_SUFFIX = ".graph.json"
+
+
+class NodeExpect(BaseModel):
+    """How a node must end. `status` is that of its events, or `skipped`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    status: str
+    handle: str | None = None
+    outputs: dict[str, Any] | None = None
 
 
 class Expect(BaseModel):
@@ -24,6 +37,7 @@ class Expect(BaseModel):
     outputs: dict[str, Any] | None = None
     executed: list[str] | None = None
     node_status: list[tuple[str, str]] | None = None
+    nodes: dict[str, NodeExpect] | None = None
     answer_stream: str | None = None
     exceptions_count: int | None = None
     conversation: dict[str, Any] | None = None
@@ -90,6 +104,22 @@ class CaseFile(BaseModel):
     cases: list[Case]
 
 
+def load_flow(path: Path) -> Graph:
+    """Load the flow of a case: a Dify DSL file, or a normalised document in a `.graph.json`.
+
+    Raises:
+        InvalidGraph: with every problem found.
+    """
+    if not path.name.endswith(GRAPH_SUFFIX):
+        return Graph.load(path)
+    try:
+        return Graph.from_document(Document.model_validate_json(path.read_bytes()))
+    except OSError as error:
+        raise InvalidGraph(f"{path} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        raise InvalidGraph(f"{path} is no document of a graph: {error}") from error
+
+
 def find(paths: Iterable[Path]) -> Iterator[tuple[Path, CaseFile]]:
     """Find case files: a case file itself, the one beside a flow file, or all below a folder, sorted.
 
@@ -115,5 +145,6 @@ def _case_files(path: Path) -> list[Path]:
         return sorted(path.rglob(f"*{SUFFIX}"))
     if path.name.endswith(SUFFIX):
         return [path] if path.exists() else []
-    beside = path.with_name(path.stem + SUFFIX)
+    stem = path.name.removesuffix(GRAPH_SUFFIX) if path.name.endswith(GRAPH_SUFFIX) else path.stem
+    beside = path.with_name(stem + SUFFIX)
     return [beside] if beside.exists() else []

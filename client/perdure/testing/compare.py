@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 from perdure_graph.events import ContainerCompleted, Event, NodeFinished, TextChunk
@@ -28,6 +29,7 @@ def differences(case: Case, result: RunResult, events: list[Event]) -> list[str]
     node_status = None if expect.node_status is None else [list(pair) for pair in expect.node_status]
     check("executed", _order(case, expect.executed), _order(case, [node for node, _ in ended]))
     check("node_status", _order(case, node_status), _order(case, [list(pair) for pair in ended]))
+    _check_nodes(case, events, check)
     text = "".join(event.text for event in events if isinstance(event, TextChunk))
     check("answer_stream", expect.answer_stream, text)
     if expect.conversation is not None:
@@ -36,6 +38,16 @@ def differences(case: Case, result: RunResult, events: list[Event]) -> list[str]
     if found and result.error is not None:
         found.append(f"error of the run: {result.error.message}")
     return found
+
+
+def _check_nodes(case: Case, events: list[Event], check: Callable[[str, Any, Any], None]) -> None:
+    """Compare nodes of the top frame, each in what the case says of it."""
+    ended = {e.node_id: e for e in events if isinstance(e, NodeFinished | ContainerCompleted) and not e.frame}
+    for node_id, expected in (case.expect.nodes or {}).items():
+        want = expected.model_dump(exclude_none=True)
+        event = ended.get(node_id)
+        got = {"status": "skipped"} if event is None else {name: getattr(event, name, None) for name in want}
+        check(f"node {node_id}", want, got)
 
 
 def _order(case: Case, items: list[Any] | None) -> list[Any] | None:

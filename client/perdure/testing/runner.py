@@ -19,7 +19,7 @@ from perdure_graph.events import Event
 from perdure_graph.graph import Graph
 from perdure_graph.request import ENDED, RunOptions, RunResult
 
-from .cases import Case, CaseFile
+from .cases import Case, CaseFile, load_flow
 from .compare import differences
 
 LOAD_ERROR = "load-error"
@@ -87,7 +87,7 @@ async def _run_case(client: Client, flow: Path, case: Case) -> Outcome:
     refusal: str | None = None
     graph: Graph | None = None
     try:
-        graph = Graph.load(flow)
+        graph = load_flow(flow)
     except InvalidGraph as error:
         refusal = str(error)
     if case.oracle == "skip" or case.expect.status == LOAD_ERROR:
@@ -128,7 +128,7 @@ async def _play(client: Client, graph: Graph, case: Case) -> list[str]:
 
 def _wants_events(case: Case) -> bool:
     expect = case.expect
-    return any(part is not None for part in (expect.executed, expect.node_status, expect.answer_stream))
+    return any(part is not None for part in (expect.executed, expect.node_status, expect.nodes, expect.answer_stream))
 
 
 async def _answered(handle: RunHandle, case: Case) -> RunResult:

@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from ..effects import Effect, Reply
-from ..options import NodeOptions
+from ..options import NodeOptions, ValueLimits
 from ..values import ValueType, is_number, matches
 
 D = TypeVar("D", bound="NodeData")
@@ -138,6 +138,11 @@ class Context(Protocol):
     @property
     def memo(self) -> JsonValue:
         """What the node left for itself in `Perform.memo`."""
+        ...
+
+    @property
+    def limits(self) -> ValueLimits:
+        """How much the node may give."""
         ...
 
     def get(self, selector: Selector) -> Any | Missing:

@@ -9,15 +9,15 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from ..effects import CodeResult, RunCode
 from ..errors import NodeError
+from ..options import ValueLimits
 from ..values import DataType, ValueType
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
 from .template_transform import NamedSelector
 
-MAX_TEXT = 400_000
 MAX_NUMBER = 2**63 - 1
 MAX_DIGITS = 20
 MAX_DEPTH = 5
-MAX_ITEMS = {"array[string]": 30, "array[object]": 30, "array[number]": 1000}
+DIFY_ITEMS = {"array[string]": 30, "array[object]": 30, "array[number]": 1000}
 
 
 class CodeOutput(BaseModel):
@@ -49,7 +49,14 @@ class CodeData(NodeData):
 def start(data: CodeData, ctx: Context) -> Outcome:
     """Ask for the run of the snippet; a variable that does not exist is null."""
     inputs = {v.variable: _input(v, ctx) for v in data.variables}
-    effect = RunCode(language=data.code_language, code=data.code, inputs=inputs)
+    limits = ctx.limits
+    effect = RunCode(
+        language=data.code_language,
+        code=data.code,
+        inputs=inputs,
+        memory_mb=limits.code_memory_mb,
+        max_output_bytes=limits.code_output_bytes,
+    )
     return Perform(effect=effect, inputs=inputs)
 
 
@@ -62,12 +69,16 @@ def _input(variable: NamedSelector, ctx: Context) -> Any:
     return value
 
 
-def resume(data: CodeData, _ctx: Context, reply: CodeResult) -> Outcome:
+def resume(data: CodeData, ctx: Context, reply: CodeResult) -> Outcome:
     """Check the result."""
-    return Done(outputs=check_outputs(reply.result, data.outputs))
+    return Done(outputs=check_outputs(reply.result, data.outputs, ctx.limits))
 
 
-def check_outputs(result: Any, declared: Mapping[str, CodeOutput]) -> dict[str, Any]:
+def check_outputs(
+    result: Any,
+    declared: Mapping[str, CodeOutput],
+    limits: ValueLimits = ValueLimits(),  # noqa: B008 - frozen
+) -> dict[str, Any]:
     """Check what `main` returned against the declared outputs and bring it into shape.
 
     Raises:
@@ -75,41 +86,41 @@ def check_outputs(result: Any, declared: Mapping[str, CodeOutput]) -> dict[str, 
     """
     if not isinstance(result, dict):
         raise NodeError(f"Result must be a dict, got {type(result).__name__}", "CodeNodeError")
-    return _check_object(cast("dict[str, Any]", result), declared, "", 1)
+    return _check_object(cast("dict[str, Any]", result), declared, "", 1, limits)
 
 
 def _check_object(
-    values: dict[str, Any], declared: Mapping[str, CodeOutput] | None, path: str, depth: int
+    values: dict[str, Any], declared: Mapping[str, CodeOutput] | None, path: str, depth: int, limits: ValueLimits
 ) -> dict[str, Any]:
     _check_depth(depth)
     if declared is None:
         for name, value in values.items():
-            _check_undeclared(value, _join(path, name), depth)
+            _check_undeclared(value, _join(path, name), depth, limits)
         return values
     checked: dict[str, Any] = {}
     for name, output in declared.items():
         if name not in values:
             raise _invalid(f"Output {_join(path, name)} is missing.")
-        checked[name] = _check(values[name], output, _join(path, name), depth)
+        checked[name] = _check(values[name], output, _join(path, name), depth, limits)
     if len(checked) != len(values):
         raise NodeError("Not all output parameters are validated.", "CodeNodeError")
     return checked
 
 
-def _check(value: Any, output: CodeOutput, path: str, depth: int) -> Any:
+def _check(value: Any, output: CodeOutput, path: str, depth: int, limits: ValueLimits) -> Any:
     if value is None:
         return None
     if output.type.startswith("array["):
-        return _check_array(value, output, path, depth)
-    return _check_scalar(value, output, path, depth)
+        return _check_array(value, output, path, depth, limits)
+    return _check_scalar(value, output, path, depth, limits)
 
 
-def _check_scalar(value: Any, output: CodeOutput, path: str, depth: int) -> Any:
+def _check_scalar(value: Any, output: CodeOutput, path: str, depth: int, limits: ValueLimits) -> Any:
     match output.type:
         case "string":
             if not isinstance(value, str):
                 raise _invalid(f"Output {path} must be a string, got {_kind(value)} instead.")
-            return _text(value, path)
+            return _text(value, path, limits)
         case "number":
             if not isinstance(value, int | float):
                 raise _invalid(f"Output {path} is not a number, got {_kind(value)} instead.")
@@ -120,20 +131,20 @@ def _check_scalar(value: Any, output: CodeOutput, path: str, depth: int) -> Any:
         case _:
             if not isinstance(value, dict):
                 raise _invalid(f"Output {path} is not an object, got {_kind(value)} instead.")
-            return _check_object(cast("dict[str, Any]", value), output.children, path, depth + 1)
+            return _check_object(cast("dict[str, Any]", value), output.children, path, depth + 1, limits)
 
 
-def _check_array(value: Any, output: CodeOutput, path: str, depth: int) -> list[Any]:
+def _check_array(value: Any, output: CodeOutput, path: str, depth: int, limits: ValueLimits) -> list[Any]:
     if not isinstance(value, list):
         raise _invalid(f"Output {path} is not an array, got {_kind(value)} instead.")
     items = cast("list[Any]", value)
-    limit = MAX_ITEMS.get(output.type)
+    limit = limits.list_items or DIFY_ITEMS.get(output.type)
     if limit is not None and len(items) > limit:
         raise _invalid(f"The length of output variable `{path}` must be less than {limit} elements.")
-    return [_check_item(item, output, path, index, depth) for index, item in enumerate(items)]
+    return [_check_item(item, output, path, index, depth, limits) for index, item in enumerate(items)]
 
 
-def _check_item(item: Any, output: CodeOutput, path: str, index: int, depth: int) -> Any:
+def _check_item(item: Any, output: CodeOutput, path: str, index: int, depth: int, limits: ValueLimits) -> Any:
     at = f"{path}[{index}]"
     if output.type == "array[number]":
         if not isinstance(item, int | float):
@@ -146,10 +157,10 @@ def _check_item(item: Any, output: CodeOutput, path: str, index: int, depth: int
     if output.type == "array[boolean]" and not isinstance(item, bool):
         raise _invalid(f"Output {at} is not a boolean, got {_kind(cast('object', item))} instead.")
     item_type = cast("DataType", output.type[6:-1])
-    return _check_scalar(item, CodeOutput(type=item_type, children=output.children), at, depth)
+    return _check_scalar(item, CodeOutput(type=item_type, children=output.children), at, depth, limits)
 
 
-def _check_undeclared(value: Any, path: str, depth: int) -> None:
+def _check_undeclared(value: Any, path: str, depth: int, limits: ValueLimits) -> None:
     """Check the inside of an object without `children`: sizes and depth, and that arrays are of one type."""
     match value:
         case bool() | None:
@@ -157,16 +168,16 @@ def _check_undeclared(value: Any, path: str, depth: int) -> None:
         case int() | float():
             _number(value, path)
         case str():
-            _text(value, path)
+            _text(value, path, limits)
         case dict():
-            _check_object(cast("dict[str, Any]", value), None, path, depth + 1)
+            _check_object(cast("dict[str, Any]", value), None, path, depth + 1, limits)
         case list():
-            _check_undeclared_array(cast("list[Any]", value), path, depth)
+            _check_undeclared_array(cast("list[Any]", value), path, depth, limits)
         case _:
             raise _invalid(f"Output {path} is not a valid type.")
 
 
-def _check_undeclared_array(items: list[Any], path: str, depth: int) -> None:
+def _check_undeclared_array(items: list[Any], path: str, depth: int, limits: ValueLimits) -> None:
     present = [item for item in items if item is not None]
     if not present or items[0] is None:
         return
@@ -175,14 +186,14 @@ def _check_undeclared_array(items: list[Any], path: str, depth: int) -> None:
     for index, item in enumerate(items):
         if isinstance(item, list):
             _check_depth(depth + 1)
-            _check_undeclared_array(cast("list[Any]", item), f"{path}[{index}]", depth + 1)
+            _check_undeclared_array(cast("list[Any]", item), f"{path}[{index}]", depth + 1, limits)
         else:
-            _check_undeclared(item, f"{path}[{index}]", depth)
+            _check_undeclared(item, f"{path}[{index}]", depth, limits)
 
 
-def _text(value: str, path: str) -> str:
-    if len(value) > MAX_TEXT:
-        raise _invalid(f"The length of output variable `{path}` must be less than {MAX_TEXT} characters")
+def _text(value: str, path: str, limits: ValueLimits) -> str:
+    if len(value) > limits.text_chars:
+        raise _invalid(f"The length of output variable `{path}` must be less than {limits.text_chars} characters")
     return value.replace("\x00", "")
 
 

@@ -12,8 +12,6 @@ from ..plain_template import fill
 from ..values import ValueType
 from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
 
-MAX_CHARS = 400_000
-
 
 class NamedSelector(BaseModel):
     """A name given to a variable for use in a template or a snippet."""
@@ -37,8 +35,8 @@ def start(data: TemplateTransformData, ctx: Context) -> Outcome:
     variables = {v.variable: _value(v, ctx) for v in data.variables}
     text = fill(data.template, variables)
     if text is not None:
-        return _done(text, variables)
-    effect = RenderTemplate(template=data.template, variables=variables, max_chars=MAX_CHARS)
+        return _done(text, variables, ctx)
+    effect = RenderTemplate(template=data.template, variables=variables, max_chars=ctx.limits.text_chars)
     return Perform(effect=effect, inputs=variables)
 
 
@@ -47,14 +45,15 @@ def _value(variable: NamedSelector, ctx: Context) -> Any:
     return None if isinstance(value, Missing) else value
 
 
-def resume(_data: TemplateTransformData, _ctx: Context, reply: Rendered) -> Outcome:
+def resume(_data: TemplateTransformData, ctx: Context, reply: Rendered) -> Outcome:
     """Take the rendered text."""
-    return _done(reply.text, {})
+    return _done(reply.text, {}, ctx)
 
 
-def _done(text: str, inputs: dict[str, Any]) -> Done:
-    if len(text) > MAX_CHARS:
-        raise NodeError(f"Output length exceeds {MAX_CHARS} characters", "ValueError")
+def _done(text: str, inputs: dict[str, Any], ctx: Context) -> Done:
+    most = ctx.limits.text_chars
+    if len(text) > most:
+        raise NodeError(f"Output length exceeds {most} characters", "ValueError")
     return Done(outputs={"output": text}, inputs=inputs)
 
 

@@ -1,11 +1,14 @@
-"""Waiting out short outages of the blob store, and long ones where the wait may show signs of life."""
+"""What every blob driver can do, and how short outages of its store are waited out."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
+
+from temporalio.converter import StorageDriver
 
 from .errors import BlobsUnavailable
 
@@ -16,6 +19,18 @@ T = TypeVar("T")
 PATIENCE_S = 2.0
 _FIRST_S = 0.05
 _MOST_S = 0.5
+
+
+class BlobDriver(StorageDriver):
+    """A driver that can be asked whether it would take something, before there is something to lose."""
+
+    @abstractmethod
+    async def available(self, size: int) -> None:
+        """Return if `size` more bytes can be stored now.
+
+        Raises:
+            BlobsUnavailable: they cannot.
+        """
 
 
 async def patiently(work: Callable[[], T]) -> T:

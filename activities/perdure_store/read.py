@@ -1,0 +1,235 @@
+"""Reading the store: for clients, the command line and the HTTP API. Needs no worker and no Temporal.
+
+async with Store.open(url) as store:
+    async for stored in store.follow(run_id):
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, func, select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from perdure_graph.errors import PlatformError, RunNotFound
+
+from . import migrate
+from .database import Address, connect, parse
+from .derived_ends import UNFINISHED, End, Place, containers, ended_inside
+from .follow import POLL_S, Wakes, follow, wakes
+from .records import NodeRecord, RunRecord, StoredEvent, WaitRecord
+from .tables import EVENTS, NODES, RUNS, WAITS
+
+PAGE = 500
+
+
+class Store:
+    """A run store open for reading."""
+
+    def __init__(self, address: Address, engine: AsyncEngine, news: Wakes) -> None:
+        self.address = address
+        self._engine = engine
+        self._wakes = news
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, poll_s: float = POLL_S) -> AsyncGenerator[Store]:
+        """Open a store for the length of the block. `poll_s`: how often `follow` looks for news by itself.
+
+        Raises:
+            PlatformError: there is none at this URL, it does not answer, or its tables are of another version.
+        """
+        address = parse(url)
+        if address.path is not None and not address.path.exists():
+            raise PlatformError(
+                f"There is no run store {str(address.path)!r}. A worker makes it with its first run; "
+                "say where it is with --store or PERDURE_STORE."
+            )
+        engine = connect(address)
+        try:
+            async with _reading(engine, address) as connection:
+                await migrate.check(connection, address)
+            async with wakes(address, engine, poll_s) as news:
+                yield cls(address, engine, news)
+        finally:
+            await engine.dispose()
+
+    async def runs(
+        self, *, status: str | None = None, flow: str | None = None, limit: int = 100, before: str | None = None
+    ) -> list[RunRecord]:
+        """List runs, newest first. `flow` is a graph's name; `before` is the id of the last run of the page before.
+
+        Raises:
+            RunNotFound: there is no run `before`.
+        """
+        query = select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(RUNS.c.status == status)
+        if flow is not None:
+            query = query.where(RUNS.c.graph == flow)
+        if before is not None:
+            last = await self.run(before)
+            query = query.where(tuple_(RUNS.c.started_at, RUNS.c.id) < tuple_(last.started_at, last.id))
+        async with _reading(self._engine, self.address) as connection:
+            return [_run(row) for row in (await connection.execute(query)).mappings()]
+
+    async def run(self, run_id: str) -> RunRecord:
+        """Give one run.
+
+        Raises:
+            RunNotFound: none of its events is recorded.
+        """
+        async with _reading(self._engine, self.address) as connection:
+            row = (await connection.execute(select(RUNS).where(RUNS.c.id == run_id))).mappings().one_or_none()
+        if row is None:
+            raise RunNotFound(f"the run store {self.address} has no run {run_id!r}.")
+        return _run(row)
+
+    async def events(
+        self, run_id: str, after_position: int = 0, limit: int = PAGE, *, scope: str | None = None
+    ) -> list[StoredEvent]:
+        """Give a page of the events of a run and its windows, or of one `scope`, in the order they were recorded."""
+        where = [EVENTS.c.run_id == run_id, EVENTS.c.position > after_position]
+        if scope is not None:
+            where.append(EVENTS.c.scope == scope)
+        return await self._events(where, EVENTS.c.position, limit)
+
+    async def events_of_scope(
+        self, run_id: str, scope: str = "", after_seq: int = 0, limit: int = PAGE
+    ) -> list[StoredEvent]:
+        """Give a page of the events of one scope in the order of their numbers; the scope of the run itself is ""."""
+        where = [EVENTS.c.run_id == run_id, EVENTS.c.scope == scope, EVENTS.c.seq > after_seq]
+        return await self._events(where, EVENTS.c.seq, limit)
+
+    async def _events(
+        self, where: list[ColumnElement[bool]], order: ColumnElement[Any], limit: int
+    ) -> list[StoredEvent]:
+        query = select(EVENTS.c.position, EVENTS.c.scope, EVENTS.c.data).where(*where).order_by(order).limit(limit)
+        async with _reading(self._engine, self.address) as connection:
+            return [
+                StoredEvent(position=row["position"], scope=row["scope"], data=row["data"])
+                for row in (await connection.execute(query)).mappings()
+            ]
+
+    def follow(self, run_id: str, after_position: int = 0) -> AsyncGenerator[StoredEvent]:
+        """Yield the events of a run and its windows as they are recorded, until the log of the run is complete.
+
+        A run that is not recorded yet is waited for.
+        """
+        return follow(self, self._wakes, run_id, after_position)
+
+    async def is_complete(self, run_id: str) -> tuple[bool, bool]:
+        """Say whether the end of a run is recorded, and whether all events of it and of its windows are."""
+        query = (
+            select(
+                EVENTS.c.scope,
+                func.count().label("count"),
+                func.max(EVENTS.c.seq).label("last"),
+                func.count().filter(EVENTS.c.type == "run_finished").label("ends"),
+            )
+            .where(EVENTS.c.run_id == run_id)
+            .group_by(EVENTS.c.scope)
+        )
+        windows = select(EVENTS.c.data).where(EVENTS.c.run_id == run_id, EVENTS.c.type == "iteration_window")
+        async with _reading(self._engine, self.address) as connection:
+            done = select(RUNS.c.finished_at).where(RUNS.c.id == run_id)
+            if (await connection.execute(done)).scalar_one_or_none() is None:
+                return False, False
+            found = {row["scope"]: row for row in (await connection.execute(query)).mappings()}
+            scopes = ["", *(data["scope"] for data in (await connection.execute(windows)).scalars())]
+        whole = [bool(row["ends"]) and row["count"] == row["last"] for scope in scopes if (row := found.get(scope))]
+        return True, len(whole) == len(scopes) and all(whole)
+
+    async def nodes(self, run_id: str) -> list[NodeRecord]:
+        """Give the nodes of a run and its windows in the order in which they started."""
+        query = select(NODES).where(NODES.c.run_id == run_id).order_by(NODES.c.started_at, NODES.c.scope, NODES.c.seq)
+        async with _reading(self._engine, self.address) as connection:
+            rows = list((await connection.execute(query)).mappings())
+            over = await connection.execute(select(RUNS.c.finished_at).where(RUNS.c.id == run_id))
+            ended = over.scalar_one_or_none() is not None
+        ends = _ends(rows)
+        return [_node(row, ended=ended, ends=ends) for row in rows]
+
+    async def waits(self, run_id: str | None = None, *, open_only: bool = True) -> list[WaitRecord]:
+        """Give the forms and held nodes of one run, or of all; the oldest first."""
+        query = select(WAITS, RUNS.c.finished_at).join(RUNS, RUNS.c.id == WAITS.c.run_id)
+        query = query.where(WAITS.c.opened_seq > 0).order_by(WAITS.c.opened_at, WAITS.c.run_id, WAITS.c.key)
+        if run_id is not None:
+            query = query.where(WAITS.c.run_id == run_id)
+        if open_only:
+            query = query.where(WAITS.c.opened_seq > WAITS.c.closed_seq, RUNS.c.finished_at.is_(None))
+        async with _reading(self._engine, self.address) as connection:
+            rows = list((await connection.execute(query)).mappings())
+            ends = await _containers_of(connection, rows)
+        found = [_wait(row, ends.get(row["run_id"], {})) for row in rows]
+        return [wait for wait in found if not open_only or wait.closed_at is None]
+
+
+@asynccontextmanager
+async def _reading(engine: AsyncEngine, address: Address) -> AsyncGenerator[AsyncConnection]:
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        text = str(error).partition("\n")[0] or "it does not answer"
+        raise PlatformError(f"The run store {address} cannot be read: {text}") from error
+
+
+def _run(row: RowMapping) -> RunRecord:
+    known = dict(row)
+    return RunRecord.model_validate(
+        known
+        | {
+            "inputs": row["inputs"] or {},
+            "outputs": row["outputs"] or {},
+            "events": row["last_position"],
+        }
+    )
+
+
+def _ends(rows: Iterable[RowMapping]) -> Mapping[Place, End]:
+    return {
+        (row["scope"], row["frame"], row["node_id"]): End(row["seq"], row["finished_at"])
+        for row in rows
+        if row["finished_at"] is not None
+    }
+
+
+def _node(row: RowMapping, *, ended: bool, ends: Mapping[Place, End]) -> NodeRecord:
+    known = dict(row)
+    if row["status"] in UNFINISHED and (ended or ended_inside(ends, row["scope"], row["frame"], row["seq"])):
+        known["status"] = "cancelled"
+    return NodeRecord.model_validate(known | {"inputs": row["inputs"] or {}, "outputs": row["outputs"] or {}})
+
+
+async def _containers_of(connection: AsyncConnection, rows: Iterable[RowMapping]) -> dict[str, dict[Place, End]]:
+    """Find the ends of the containers around waits, by run."""
+    wanted = {(row["run_id"], node) for row in rows for _, _, node in containers(row["scope"], row["frame"])}
+    found: dict[str, dict[Place, End]] = {}
+    if not wanted:
+        return found
+    c = NODES.c
+    query = select(c.run_id, c.scope, c.frame, c.node_id, c.seq, c.finished_at).where(
+        c.run_id.in_({run_id for run_id, _ in wanted}),
+        c.node_id.in_({node for _, node in wanted}),
+        c.finished_at.is_not(None),
+    )
+    for row in (await connection.execute(query)).mappings():
+        of_run = found.setdefault(row["run_id"], {})
+        of_run[row["scope"], row["frame"], row["node_id"]] = End(row["seq"], row["finished_at"])
+    return found
+
+
+def _wait(row: RowMapping, ends: Mapping[Place, End]) -> WaitRecord:
+    known = dict(row)
+    if row["opened_seq"] > row["closed_seq"]:
+        known |= {"closed_at": None, "how": None}
+        if (end := ended_inside(ends, row["scope"], row["frame"], row["opened_seq"])) is not None:
+            known |= {"closed_at": end.at, "how": "dropped"}
+        elif row["finished_at"] is not None:
+            known |= {"closed_at": row["finished_at"], "how": "ended"}
+    return WaitRecord.model_validate(known | {"asked": row["asked"] or {}})

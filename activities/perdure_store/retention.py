@@ -1,0 +1,100 @@
+"""Retention: runs that ended long ago leave the store with all that belongs to them, and so do expired replies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ColumnElement, Table, delete, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from perdure_graph.errors import PlatformError
+
+from . import migrate
+from .database import Address, connect, writing
+from .recorder import now_ms
+from .tables import BLOBS, EVENTS, NODES, RESULTS, RUNS, WAITS
+
+DAY_MS = 86_400_000
+RUNS_AT_ONCE = 50
+
+# Children first: the run itself goes with the last of its rows.
+_OF_RUN = {"events": EVENTS, "nodes": NODES, "waits": WAITS, "blobs": BLOBS, "results": RESULTS}
+
+
+class Removed(BaseModel):
+    """How many rows were removed, or would be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runs: int = 0
+    events: int = 0
+    nodes: int = 0
+    waits: int = 0
+    blobs: int = 0
+    results: int = 0
+
+    def plus(self, more: Removed) -> Removed:
+        """Add up."""
+        return Removed(**{name: getattr(self, name) + getattr(more, name) for name in Removed.model_fields})
+
+
+async def retain(
+    address: Address, *, days: float, dry_run: bool = False, at_once: int = RUNS_AT_ONCE, now: int | None = None
+) -> Removed:
+    """Remove runs that ended more than `days` ago and replies that have expired. Runs that go on are kept.
+
+    at_once: runs in one transaction, so that workers need not wait long to write.
+
+    Raises:
+        PlatformError: the store does not answer.
+    """
+    moment = now_ms() if now is None else now
+    engine = connect(address)
+    removed = Removed()
+    try:
+        async with engine.connect() as connection:
+            await migrate.check(connection, address)
+        if dry_run:
+            async with engine.connect() as connection:
+                return await _count(connection, moment - int(days * DAY_MS), moment)
+        while True:
+            async with writing(engine).begin() as connection:
+                batch = await _remove_runs(connection, moment - int(days * DAY_MS), at_once)
+            removed = removed.plus(batch)
+            if batch.runs < at_once:
+                break
+        async with writing(engine).begin() as connection:
+            expired = await _delete(connection, RESULTS, RESULTS.c.expires_at <= moment)
+        return removed.plus(Removed(results=expired))
+    except (SQLAlchemyError, OSError) as error:
+        raise PlatformError(f"The run store {address} cannot be cleared: {error}") from error
+    finally:
+        await engine.dispose()
+
+
+async def _remove_runs(connection: AsyncConnection, before: int, at_once: int) -> Removed:
+    query = select(RUNS.c.id).where(RUNS.c.finished_at < before).order_by(RUNS.c.finished_at, RUNS.c.id)
+    # Of two that clear at once, each takes what the other has not.
+    query = query.limit(at_once).with_for_update(skip_locked=True)
+    ids: Sequence[str] = (await connection.execute(query)).scalars().all()
+    if not ids:
+        return Removed()
+    counts = {name: await _delete(connection, table, table.c.run_id.in_(ids)) for name, table in _OF_RUN.items()}
+    return Removed(runs=await _delete(connection, RUNS, RUNS.c.id.in_(ids)), **counts)
+
+
+async def _delete(connection: AsyncConnection, table: Table, where: ColumnElement[bool]) -> int:
+    return (await connection.execute(delete(table).where(where))).rowcount
+
+
+async def _count(connection: AsyncConnection, before: int, now: int) -> Removed:
+    old = select(RUNS.c.id).where(RUNS.c.finished_at < before)
+
+    async def count(table: Table, where: ColumnElement[bool]) -> int:
+        return (await connection.execute(select(func.count()).select_from(table).where(where))).scalar_one()
+
+    counts = {name: await count(table, table.c.run_id.in_(old)) for name, table in _OF_RUN.items() if name != "results"}
+    doomed = RESULTS.c.run_id.in_(old) | (RESULTS.c.expires_at <= now)
+    return Removed(runs=await count(RUNS, RUNS.c.finished_at < before), results=await count(RESULTS, doomed), **counts)

@@ -1,0 +1,163 @@
+"""Forks: the request of a run that takes over what another did (see docs/fork.md).
+
+    source.outcomes() -> plan_fork -> ForkPlan -> source.start_fork
+
+What is taken over is chosen in `perdure_graph.fork_plan`; here the caller's changes are laid over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from perdure_graph.errors import InvalidInputs
+from perdure_graph.fork_plan import Split, split
+from perdure_graph.graph import Graph, graph_of
+from perdure_graph.request import Asked, Pin, Reused, RunOptions, RunRequest
+from perdure_graph.reuse import Outcomes
+from perdure_graph.step import check_request
+
+Variables = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ForkPlan:
+    """A fork that could be started.
+
+    reused: nodes taken over whole, in the order they ended; partial: iterations of which so many first items are.
+    anew: nodes that run, or that what runs may skip; skipped: those that stay skipped.
+    changed: nodes that are new in the graph or drawn otherwise.
+    """
+
+    source: Outcomes
+    graph: Graph
+    request: RunRequest
+    reused: tuple[str, ...]
+    partial: Mapping[str, int]
+    anew: tuple[str, ...]
+    skipped: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def plan_fork(
+    source: Outcomes,
+    from_node: str | None = None,
+    *,
+    graph: Graph | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    variables: Variables | None = None,
+    pins: Mapping[str, Pin | Mapping[str, Any]] | None = None,
+    options: RunOptions | None = None,
+) -> ForkPlan:
+    """Plan a fork; the arguments are those of `RunHandle.fork`.
+
+    Raises:
+        InvalidInputs: the run cannot be entered there, a variable cannot be changed, or nothing would run anew.
+    """
+    old = graph_of(source.graph)
+    new = graph or old
+    given = variables or {}
+    pinned = source.pins if pins is None else _read_pins(pins)
+    if from_node is None:
+        anew = _otherwise_pinned(new, source.pins, pinned) + ([new.root] if inputs is not None else [])
+        found = split(source, old, new, anew=anew, altered=[name for name in given if name in new.nodes])
+    else:
+        found = split(source, old, new, from_node)
+    if not found.anew:
+        raise InvalidInputs(
+            f"nothing of run {source.run_id!r} would run anew: all its nodes ended well and the graph is the same. "
+            "Name a node to begin with, or change the graph, an input or the outputs of a node.",
+            field="from_node",
+        )
+    asked = source.asked.model_copy(update={"inputs": source.asked.inputs | dict(inputs or {})})
+    asked = _set_scopes(asked, given)
+    request = RunRequest(
+        graph=new.document,
+        pins=pinned,
+        options=options or source.options,
+        forked_from=source.run_id,
+        **{name: getattr(asked, name) for name in Asked.model_fields},
+    )
+    reuse = _set_outputs(found, given)
+    if inputs is not None and new.root in reuse:
+        reuse[new.root] = _with_inputs(new, request, reuse[new.root])
+    return ForkPlan(
+        source=source,
+        graph=new,
+        request=request.model_copy(update={"reuse": reuse}),
+        reused=tuple(node_id for node_id, known in reuse.items() if known.items is None),
+        partial={node_id: known.items for node_id, known in reuse.items() if known.items is not None},
+        anew=found.anew,
+        skipped=found.skipped,
+        changed=found.changed,
+    )
+
+
+def _read_pins(pins: Mapping[str, Pin | Mapping[str, Any]]) -> dict[str, Pin]:
+    read: dict[str, Pin] = {}
+    for name, pin in pins.items():
+        try:
+            read[name] = Pin.model_validate(pin)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            place = ".".join(["pins", name, *map(str, detail["loc"])])
+            raise InvalidInputs(f"{place}: {detail['msg']}", field=place) from error
+    return read
+
+
+def _otherwise_pinned(graph: Graph, old: Mapping[str, Pin], new: Mapping[str, Pin]) -> list[str]:
+    """List the nodes of the top frame that answer otherwise because of their pins, or those of nodes inside them."""
+    names = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    found: list[str] = []
+    for node in graph.nodes.values():
+        if node.id in names or f"type:{node.type.name}" in names or any(n.endswith(f".{node.id}") for n in names):
+            top = node
+            while top.parent is not None:
+                top = graph.nodes[top.parent]
+            found.append(top.id)
+    return found
+
+
+def _set_scopes(asked: Asked, variables: Variables) -> Asked:
+    if "env" in variables:
+        text = "variables of 'env' belong to the graph: change them there and give `graph`."
+        raise InvalidInputs(text, field="variables.env")
+    conversation = asked.conversation | dict(variables.get("conversation", {}))
+    return asked.model_copy(
+        update={"conversation": conversation, "sysvars": asked.sysvars | dict(variables.get("sys", {}))}
+    )
+
+
+def _set_outputs(found: Split, variables: Variables) -> dict[str, Reused]:
+    """Lay changed variables over what is taken over; a write of an earlier node to one of them is left out."""
+    reuse = dict(found.reuse)
+    for node_id, values in variables.items():
+        if node_id in ("conversation", "sys"):
+            continue
+        known = reuse.get(node_id)
+        if known is None or known.items is not None:
+            taken = ", ".join(name for name, entry in reuse.items() if entry.items is None) or "none"
+            raise InvalidInputs(
+                f"cannot set variables of {node_id!r}: it is not taken over, so it puts out its own. Taken over are: "
+                f"{taken}.",
+                node=node_id,
+                field=f"variables.{node_id}",
+            )
+        reuse[node_id] = known.model_copy(update={"outputs": known.outputs | dict(values)})
+    changed = {("conversation", name) for name in variables.get("conversation", {})}
+    for node_id, known in reuse.items():
+        if any(write.selector in changed for write in known.writes):
+            kept = tuple(write for write in known.writes if write.selector not in changed)
+            reuse[node_id] = known.model_copy(update={"writes": kept})
+    return reuse
+
+
+def _with_inputs(graph: Graph, request: RunRequest, known: Reused) -> Reused:
+    """Let a root that is taken over put out the inputs as they are now."""
+    inputs = check_request(graph, request)
+    declared = graph.nodes[graph.root].type.outputs(graph.nodes[graph.root].data)
+    names = [name for name in inputs if name in declared] if graph.nodes[graph.root].type.name == "start" else inputs
+    return known.model_copy(update={"outputs": known.outputs | {name: inputs[name] for name in names}})

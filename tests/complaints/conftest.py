@@ -1,0 +1,60 @@
+"""Workers that may call the target; they live on the session's server, each group on a task queue of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from complaints.flows import Target, serving
+
+from perdure import Client
+from perdure_worker.embedded import EmbeddedStack, embedded
+from perdure_worker.settings import WorkerSettings
+
+OwnWorker = Callable[..., AbstractAsyncContextManager[EmbeddedStack]]
+
+
+@pytest.fixture(scope="session")
+async def outside() -> AsyncIterator[Target]:
+    """The target of the session."""
+    async with serving() as target:
+        yield target
+
+
+@pytest.fixture
+async def target(outside: Target) -> Target:
+    """The target with nothing counted yet, its held requests let go for good only when a test says so."""
+    outside.requests.clear()
+    outside.release.clear()
+    outside.peak = outside.busy
+    return outside
+
+
+@pytest.fixture(scope="session")
+def own_worker(stack: EmbeddedStack, worker_settings: WorkerSettings, outside: Target) -> OwnWorker:
+    """Starts a worker of one's own on the session's server, to be killed: `async with own_worker("queue") as mine`."""
+
+    @asynccontextmanager
+    async def start(queue: str, **settings: Any) -> AsyncIterator[EmbeddedStack]:
+        chosen = worker_settings.model_copy(update={"address": stack.address, "task_queue": queue, **settings})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PERDURE_HTTP_ALLOW", f"127.0.0.1:{outside.port}")
+            async with embedded(chosen) as mine:
+                yield mine
+
+    return start
+
+
+@pytest.fixture(scope="session")
+async def place(own_worker: OwnWorker) -> AsyncIterator[EmbeddedStack]:
+    """The worker that all tests share which kill nothing."""
+    async with own_worker("complaints") as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def perdure(place: EmbeddedStack) -> Client:
+    """A client of the shared worker."""
+    return Client(place.client, place.task_queue, task_timeout=place.task_timeout)

@@ -1,0 +1,130 @@
+"""`make crash`: kill everything that a run needs, one thing at a time, and count what is lost.
+
+python -m crash.matrix [--every N] [--only worker,server,postgres,blobs,pause,stop] [--parallel N] [--seed N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fakes.postgres import binaries, postgres
+
+from .commands import pause_all, stop_all
+from .outages import blobs_away, postgres_away
+from .play import Outcome
+from .report import complaint, line, table
+from .servers import kill_servers
+from .stand import standing
+from .target import Target, counting
+from .workers import kill_workers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to kill: every which event, and how many random moments of each other kind."""
+
+    every: int = 1
+    parallel: int = 6
+    servers: int = 10
+    stores: int = 5
+    blobs: int = 5
+    pauses: int = 20
+    stops: int = 10
+    seed: int = 1
+
+
+async def worker(target: Target, plan: Plan, _chance: random.Random) -> list[Outcome]:
+    async with standing(target) as stand:
+        return await kill_workers(stand, plan.every, plan.parallel)
+
+
+async def server(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+    async with standing(target, file=True) as stand:
+        return await kill_servers(stand, plan.servers, chance)
+
+
+async def store(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+    if binaries() is None:
+        sys.stderr.write("PostgreSQL is not installed here: its outages are left out\n")
+        return []
+    with postgres() as running:
+        async with standing(target, store=await running.new_database()) as stand:
+            return await postgres_away(stand, running, plan.stores, chance)
+
+
+async def blobs(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+    async with standing(target) as stand:
+        return await blobs_away(stand, plan.blobs, chance)
+
+
+async def pause(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+    async with standing(target, file=True) as stand:
+        return await pause_all(stand, plan.pauses, chance)
+
+
+async def stop(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+    async with standing(target) as stand:
+        return await stop_all(stand, plan.stops, chance)
+
+
+Kind = Callable[[Target, Plan, random.Random], Awaitable[list[Outcome]]]
+KINDS: dict[str, Kind] = {
+    "worker": worker,
+    "server": server,
+    "postgres": store,
+    "blobs": blobs,
+    "pause": pause,
+    "stop": stop,
+}
+
+
+async def run(plan: Plan, kinds: list[str]) -> list[Outcome]:
+    """Run the kinds one after the other; each has the same moments whichever others run."""
+    outcomes: list[Outcome] = []
+    async with counting() as target:
+        for kind in kinds:
+            began = time.monotonic()
+            found = await KINDS[kind](target, plan, random.Random(f"{plan.seed} {kind}"))  # noqa: S311
+            outcomes += found
+            sys.stderr.write(f"{kind}: {len(found)} runs in {time.monotonic() - began:.0f} s\n")
+            for outcome in found:
+                if not outcome.fine:
+                    sys.stderr.write(f"  {complaint(outcome)}\n")
+    return outcomes
+
+
+def _parse(argv: list[str] | None) -> tuple[Plan, list[str]]:
+    plan = Plan()
+    parser = argparse.ArgumentParser(prog="python -m crash.matrix", description=__doc__)
+    parser.add_argument("--every", type=int, default=plan.every, help="kill the worker at each Nth history event")
+    parser.add_argument("--parallel", type=int, default=plan.parallel, help="runs whose workers are killed, at a time")
+    parser.add_argument("--only", default=",".join(KINDS), help=f"some of {','.join(KINDS)}")
+    parser.add_argument("--seed", type=int, default=plan.seed, help="of the random moments")
+    given = parser.parse_args(argv)
+    kinds = given.only.split(",")
+    if unknown := set(kinds) - KINDS.keys():
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    return Plan(every=given.every, parallel=given.parallel, seed=given.seed), kinds
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Kill, print the table and the line; 1 when anything was lost or done twice."""
+    plan, kinds = _parse(argv)
+    outcomes = asyncio.run(run(plan, kinds))
+    print(table(outcomes))
+    print(line(outcomes), flush=True)
+    return 0 if outcomes and all(outcome.fine for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    # Left at once: at interpreter exit the SDK's runtime aborts now and then, which would change the code.
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,109 @@
+"""Pause, restart everything, resume; and stop: at random moments of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from perdure_graph.errors import PerdureError
+
+from .histories import Moment, effects, first_after, histories
+from .play import Outcome, Run, Undisturbed, accepted, begin, conclude, struck_at, undisturbed
+from .stand import Seat, Stand
+
+PAUSE_KIND = "pause, restart of everything, resume"
+STOP_KIND = "stop"
+QUIET_S = 1.5
+_AT_ONCE = 10
+_AGAIN_S = 0.1
+_REST_LIMIT_S = 60.0
+
+
+async def pause_all(stand: Stand, count: int, chance: random.Random) -> list[Outcome]:
+    """Pause runs at random moments, some at a time; kill server and worker; resume them on new ones."""
+    seat = await stand.seat()
+    calm = await undisturbed(stand, seat)
+    outcomes: list[Outcome] = []
+    while (left := count - len(outcomes)) > 0:
+        paused = [await _paused(stand, seat, calm, chance) for _ in range(min(left, _AT_ONCE))]
+        outcomes += await _restarted(stand, seat, paused, calm)
+    return outcomes
+
+
+async def _paused(stand: Stand, seat: Seat, calm: Undisturbed, chance: random.Random) -> tuple[Run, Outcome]:
+    """Start runs until one takes its pause before it ends, and wait until it is at rest."""
+    while True:
+        run = await begin(stand, seat, "pause")
+        moment = calm.moment(chance)
+        outcome = Outcome(PAUSE_KIND, run.case, str(moment))
+        if await struck_at(run, moment) and await accepted(lambda run=run: run.handle.pause("a drill")):
+            async with asyncio.timeout(_REST_LIMIT_S):
+                while (await run.handle.status()).status != "paused":
+                    await asyncio.sleep(_AGAIN_S)
+            return run, outcome
+        await run.result()
+
+
+async def _restarted(stand: Stand, seat: Seat, paused: list[tuple[Run, Outcome]], calm: Undisturbed) -> list[Outcome]:
+    before = {run.case: len(stand.target.of(run.case)) for run, _ in paused}
+    await asyncio.gather(stand.kill_server(), seat.kill())
+    await stand.restart_server()
+    await seat.start()
+    await asyncio.sleep(QUIET_S)
+
+    async def resumed(run: Run, outcome: Outcome) -> Outcome:
+        if len(stand.target.of(run.case)) != before[run.case]:
+            outcome.doubled.append("an effect happened during the pause")
+        asked = time.time()
+        if not await accepted(run.handle.resume):
+            outcome.lost.append("the resume was refused")
+        found = await conclude(run, outcome, calm)
+        outcome.delay = None
+        went_on = first_after([event for events in found.values() for event in events], asked)
+        outcome.recovery = None if went_on is None else went_on - asked
+        return outcome
+
+    return list(await asyncio.gather(*(resumed(run, outcome) for run, outcome in paused)))
+
+
+async def stop_all(stand: Stand, count: int, chance: random.Random) -> list[Outcome]:
+    """Stop runs at random moments, one after the other."""
+    seat = await stand.seat()
+    calm = await undisturbed(stand, seat)
+    return [await _stopped(stand, seat, calm.moment(chance)) for _ in range(count)]
+
+
+async def _stopped(stand: Stand, seat: Seat, moment: Moment) -> Outcome:
+    run = await begin(stand, seat, "stop")
+    outcome = Outcome(STOP_KIND, run.case, str(moment))
+    asked = time.time()
+    if not (await struck_at(run, moment) and await _stop(run, outcome)):
+        outcome.struck = False
+        await run.result()
+        return outcome
+    returned = time.time()
+    result = await run.result()
+    await asyncio.sleep(QUIET_S)
+    found = await histories(stand.temporal, run.handle.run_id)
+    late = [f"{scope or 'run'}:{key}" for scope, key, at in effects(found) if at > returned]
+    asked_for = {key for _, key, _ in effects(found)}
+    stray = [one.what for one in stand.target.of(run.case) if one.at > returned and _key(one.key) not in asked_for]
+    outcome.doubled += [f"effect {name} started after the stop" for name in (*late, *stray)]
+    if result.status != "stopped":
+        outcome.lost.append(f"{result.status} instead of stopped")
+    outcome.recovery = returned - asked
+    return outcome
+
+
+def _key(idempotency_key: str | None) -> str:
+    """The effect's key in its scope: what is between the run's id and the number of the attempt group."""
+    return (idempotency_key or "").partition("/")[2].rpartition("#")[0]
+
+
+async def _stop(run: Run, outcome: Outcome) -> bool:
+    try:
+        return await accepted(lambda: run.handle.stop("a drill"))
+    except PerdureError as error:
+        outcome.lost.append(f"the stop failed: {error}")
+        return True

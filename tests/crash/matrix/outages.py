@@ -1,0 +1,78 @@
+"""Outages beside Temporal: PostgreSQL (the run store) is stopped or hangs, the blob folder is unmounted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fakes.postgres import Postgres
+
+from .histories import Moment, first_after
+from .play import Outcome, Undisturbed, begin, conclude, struck_at, undisturbed
+from .stand import Seat, Stand
+
+STORE_KIND = "PostgreSQL, 5 s away"
+BLOBS_KIND = "blob folder, 3 s away"
+STORE_AWAY_S = 5.0
+BLOBS_AWAY_S = 3.0
+
+Outage = Callable[[], AbstractAsyncContextManager[None]]
+
+
+async def _struck(stand: Stand, seat: Seat, kind: str, outage: Outage, moment: Moment, calm: Undisturbed) -> Outcome:
+    run = await begin(stand, seat, kind.partition(",")[0].replace(" ", "-"))
+    outcome = Outcome(kind, run.case, str(moment))
+    if not await struck_at(run, moment):
+        outcome.struck = False
+        await conclude(run, outcome, calm)
+        return outcome
+    began = time.time()
+    async with outage():
+        pass
+    found = await conclude(run, outcome, calm)
+    went_on = first_after([event for events in found.values() for event in events], began)
+    outcome.recovery = None if went_on is None else went_on - began
+    return outcome
+
+
+async def postgres_away(stand: Stand, server: Postgres, count: int, chance: random.Random) -> list[Outcome]:
+    """Stop PostgreSQL at random moments, every other time only freeze it."""
+    seat = await stand.seat()
+    calm = await undisturbed(stand, seat)
+
+    @asynccontextmanager
+    async def stopped() -> AsyncGenerator[None]:
+        await asyncio.to_thread(server.stop)
+        await asyncio.sleep(STORE_AWAY_S)
+        await asyncio.to_thread(server.start)
+        yield
+
+    @asynccontextmanager
+    async def frozen() -> AsyncGenerator[None]:
+        with server.hanging():
+            await asyncio.sleep(STORE_AWAY_S)
+        yield
+
+    return [
+        await _struck(stand, seat, STORE_KIND, frozen if index % 2 else stopped, calm.moment(chance), calm)
+        for index in range(count)
+    ]
+
+
+async def blobs_away(stand: Stand, count: int, chance: random.Random) -> list[Outcome]:
+    """Rename the blob folder away at random moments."""
+    seat = await stand.seat()
+    calm = await undisturbed(stand, seat)
+
+    @asynccontextmanager
+    async def renamed() -> AsyncGenerator[None]:
+        elsewhere = stand.blobs.with_name("elsewhere")
+        stand.blobs.rename(elsewhere)
+        await asyncio.sleep(BLOBS_AWAY_S)
+        elsewhere.rename(stand.blobs)
+        yield
+
+    return [await _struck(stand, seat, BLOBS_KIND, renamed, calm.moment(chance), calm) for _ in range(count)]

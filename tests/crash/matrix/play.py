@@ -1,0 +1,228 @@
+"""One run of the flow: started, its form answered, watched to its end, and compared with the undisturbed run."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.service import RPCError
+
+from perdure import RunHandle
+from perdure_graph.errors import CommandRefused, PerdureError
+from perdure_graph.events import Event
+from perdure_graph.request import RunResult
+
+from . import flow
+from .histories import Moment, asked_twice, histories, reached
+from .recorded import complete, recorded
+from .stand import Seat, Stand
+
+LIMIT_S = 100.0
+STORE_LIMIT_S = 20.0
+_AGAIN_S = 0.2
+# What a pause adds, and what an operator may see more or less of.
+_OF_PAUSES = ("run_paused", "run_resumed")
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Outcome:
+    """How a case went. Times in seconds; `struck` is False when the run ended before its moment came.
+
+    recovery: from the blow to the first progress after it. delay: how much later than undisturbed the run ended.
+    """
+
+    kind: str
+    case: str
+    moment: str
+    struck: bool = True
+    lost: list[str] = field(default_factory=list[str])
+    doubled: list[str] = field(default_factory=list[str])
+    recovery: float | None = None
+    delay: float | None = None
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing was lost and nothing done twice."""
+        return not (self.lost or self.doubled)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody disturbed: what all others are measured by.
+
+    sizes: history events by scope. recorded: events in the run store by scope.
+    """
+
+    result: RunResult
+    events: Counter[tuple[str, ...]]
+    seconds: float
+    sizes: dict[str, int]
+    recorded: dict[str, int]
+
+    def moments(self) -> list[Moment]:
+        """Every event of all histories."""
+        return [Moment(scope, number) for scope, size in self.sizes.items() for number in range(1, size + 1)]
+
+    def moment(self, chance: random.Random) -> Moment:
+        """Any event but the last ones: they may have other numbers in another run."""
+        return chance.choice([moment for moment in self.moments() if moment.number <= self.sizes[moment.scope] - 5])
+
+
+class Run:
+    """A run in motion, with a task that answers its form and collects its events."""
+
+    def __init__(self, stand: Stand, handle: RunHandle, case: str) -> None:
+        self.stand = stand
+        self.handle = handle
+        self.case = case
+        self.began = time.time()
+        self.ended: float | None = None
+        self.seen: list[Event] = []
+        self.task = asyncio.create_task(self._tend())
+
+    async def result(self) -> RunResult:
+        """Wait for the result, within the limit.
+
+        Raises:
+            TimeoutError: it did not end.
+        """
+        async with asyncio.timeout(LIMIT_S):
+            return await asyncio.shield(self.task)
+
+    async def _tend(self) -> RunResult:
+        answering: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                try:
+                    async for event in self.handle.events(after=len(self.seen)):
+                        self.seen.append(event)
+                        if event.type == "human_input_required" and event.node_id == flow.FORM:
+                            answering.add(asyncio.create_task(self._answer(event.key)))
+                    result = await self.handle.result()
+                    self.ended = self.ended or time.time()
+                    return result
+                except (PerdureError, RPCError):
+                    # Whatever is away is away for a while; the limit of the case is what ends this.
+                    await asyncio.sleep(_AGAIN_S)
+        finally:
+            for task in answering:
+                task.cancel()
+
+    async def _answer(self, key: str) -> None:
+        while True:
+            try:
+                await self.handle.submit(key, "yes", flow.ANSWER, id=f"answer-{self.case}")
+                return
+            except (PerdureError, RPCError):
+                await asyncio.sleep(_AGAIN_S)
+
+
+async def begin(stand: Stand, seat: Seat, kind: str) -> Run:
+    """Start a run."""
+    case = f"{kind}-{next(_numbers)}"
+    handle = await seat.client.start(
+        flow.graph(stand.target.url),
+        flow.inputs(case),
+        run_id=f"{case}-{int(time.time() * 1000)}",
+        options=flow.OPTIONS,
+    )
+    return Run(stand, handle, case)
+
+
+async def undisturbed(stand: Stand, seat: Seat) -> Undisturbed:
+    """Run the flow in peace, twice: the first run warms the worker up."""
+    await (await begin(stand, seat, "warm")).result()
+    run = await begin(stand, seat, "calm")
+    result = await run.result()
+    assert run.ended is not None
+    done = stand.target.done(run.case)
+    assert done == flow.effects(), f"the undisturbed run did {done}"
+    assert result.status == "partial-succeeded", f"the undisturbed run {result.status}: {result.error}"
+    found = await histories(stand.temporal, run.handle.run_id)
+    sizes = {scope: len(events) for scope, events in found.items()}
+    kept = await recorded(stand.store, run.handle.run_id)
+    counts = {scope: len(numbers) for scope, numbers in kept.items()}
+    return Undisturbed(result, _kinds(run.seen), run.ended - run.began, sizes, counts)
+
+
+async def struck_at(run: Run, moment: Moment) -> bool:
+    """Wait until an event is in a history; False when the run ended before."""
+    reaching = asyncio.create_task(reached(run.stand.temporal, run.handle.run_id, moment))
+    await asyncio.wait({reaching, run.task}, return_when=asyncio.FIRST_COMPLETED)
+    struck = reaching.done()
+    reaching.cancel()
+    return struck
+
+
+def _kinds(events: list[Event]) -> Counter[tuple[str, ...]]:
+    return Counter(_kind(event) for event in events if event.type not in _OF_PAUSES)
+
+
+def _kind(event: Event) -> tuple[str, ...]:
+    more: Any = event
+    return (event.type, getattr(more, "frame", ""), getattr(more, "node_id", ""), getattr(more, "status", ""))
+
+
+async def conclude(run: Run, outcome: Outcome, calm: Undisturbed) -> dict[str, list[HistoryEvent]]:
+    """Wait for the end of a run and compare it with the undisturbed one; gives its histories."""
+    try:
+        result = await run.result()
+    except TimeoutError:
+        outcome.lost.append(f"no end after {LIMIT_S:.0f} s")
+        run.task.cancel()
+        return await histories(run.stand.temporal, run.handle.run_id)
+    except Exception as error:
+        outcome.lost.append(f"no result: {type(error).__name__}: {error}")
+        return await histories(run.stand.temporal, run.handle.run_id)
+    outcome.delay = (run.ended or time.time()) - run.began - calm.seconds
+    if (result.status, result.steps) != (calm.result.status, calm.result.steps):
+        outcome.lost.append(f"{result.status} after {result.steps} steps: {result.error}")
+    if result.outputs != calm.result.outputs:
+        outcome.lost.append(f"other outputs: {result.outputs}")
+    _count_effects(run, outcome)
+    await _check_events(run, outcome, calm)
+    found = await histories(run.stand.temporal, run.handle.run_id)
+    outcome.doubled += [f"{name} was asked for twice" for name in asked_twice(found)]
+    return found
+
+
+def _count_effects(run: Run, outcome: Outcome) -> None:
+    done = run.stand.target.done(run.case)
+    outcome.lost += [f"effect {name} never happened" for name in flow.effects() - done]
+    outcome.doubled += [f"effect {name} happened {done[name]} times" for name in done if done[name] > 1]
+    outcome.doubled += [f"unknown effect {name}" for name in done.keys() - flow.effects().keys()]
+
+
+async def _check_events(run: Run, outcome: Outcome, calm: Undisturbed) -> None:
+    kept = [event async for event in run.handle.events()]
+    numbers = [event.seq for event in kept]
+    if numbers != list(range(1, len(kept) + 1)):
+        outcome.lost.append(f"event numbers {numbers}")
+    shown = [(event.seq, *_kind(event)) for event in run.seen]
+    if shown != [(event.seq, *_kind(event)) for event in kept]:
+        outcome.lost.append("events were shown that are not, or are no more, in the run")
+    kinds = _kinds(kept)
+    outcome.lost += [f"no event {' '.join(kind)}" for kind in calm.events - kinds]
+    outcome.doubled += [f"one more event {' '.join(kind)}" for kind in kinds - calm.events]
+    counts = {scope: count if scope else len(kept) for scope, count in calm.recorded.items()}
+    wrong = await complete(run.stand.store, run.handle.run_id, counts, STORE_LIMIT_S)
+    outcome.lost += [f"the run store has events {numbers} of scope {scope!r}" for scope, numbers in wrong.items()]
+
+
+async def accepted(command: Any) -> bool:
+    """Give a command until it is heard; False when the run has ended."""
+    while True:
+        try:
+            await command()
+            return True
+        except CommandRefused:
+            return False
+        except (PerdureError, RPCError):
+            await asyncio.sleep(_AGAIN_S)

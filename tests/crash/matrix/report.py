@@ -1,0 +1,63 @@
+"""The table of what was killed and what came back, and the line of JSON that ends it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from .play import Outcome
+
+HEAD = ("killed", "kills", "recovered", "lost", "doubled", "recovery p50", "p95", "max", "run ends later p95")
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that so large a share of them does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """One row per kind of blow, as markdown; times in seconds."""
+    kinds = list(dict.fromkeys(outcome.kind for outcome in outcomes))
+    rows = [_row(kind, [outcome for outcome in outcomes if outcome.kind == kind]) for kind in kinds]
+    if len(rows) > 1:
+        rows.append(_row("all", outcomes))
+    lines = [HEAD, tuple("---" if column == 0 else "---:" for column in range(len(HEAD))), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _row(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    counts = count(outcomes)
+    recoveries = [outcome.recovery for outcome in outcomes if outcome.recovery is not None]
+    delays = [outcome.delay for outcome in outcomes if outcome.delay is not None]
+    times = (
+        percentile(recoveries, 0.5),
+        percentile(recoveries, 0.95),
+        percentile(recoveries, 1),
+        percentile(delays, 0.95),
+    )
+    numbers = (counts["kills"], counts["recovered"], counts["lost"], counts["doubled"])
+    return (name, *map(str, numbers), *("" if time is None else f"{time:.1f} s" for time in times))
+
+
+def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Count blows and what came of them; a run that ended before its blow counts only when something is wrong."""
+    return {
+        "kills": sum(outcome.struck for outcome in outcomes),
+        "recovered": sum(outcome.struck and outcome.fine for outcome in outcomes),
+        "lost": sum(bool(outcome.lost) for outcome in outcomes),
+        "doubled": sum(bool(outcome.doubled) for outcome in outcomes),
+    }
+
+
+def line(outcomes: Sequence[Outcome]) -> str:
+    """Sum everything up in one line of JSON."""
+    recovery = percentile([outcome.recovery for outcome in outcomes if outcome.recovery is not None], 0.95)
+    return json.dumps({**count(outcomes), "recovery_p95_s": None if recovery is None else round(recovery, 2)})
+
+
+def complaint(outcome: Outcome) -> str:
+    """Say what is wrong with a case."""
+    problems = [f"lost: {text}" for text in outcome.lost] + [f"doubled: {text}" for text in outcome.doubled]
+    return f"{outcome.kind} at {outcome.moment} ({outcome.case}): " + "; ".join(text[:500] for text in problems)

@@ -1,0 +1,97 @@
+"""The outside world: an HTTP server that counts what is done to it and knows a repeated request by its key."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+THINKING_S = 0.03
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request. `at` in seconds since the epoch; `repeated` when its key was known."""
+
+    case: str
+    what: str
+    key: str | None
+    at: float
+    repeated: bool
+
+
+@dataclass
+class Target:
+    """Does what each request asks for, once per `Idempotency-Key`; without a key each time."""
+
+    port: int = 0
+    asked: dict[str, list[Asked]] = field(default_factory=dict)
+    _answers: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where effects go."""
+        return f"http://127.0.0.1:{self.port}/effect"
+
+    def of(self, case: str) -> list[Asked]:
+        """Requests of a run, in order."""
+        return self.asked.get(case, [])
+
+    def done(self, case: str) -> Counter[str]:
+        """How often each effect of a run was really performed."""
+        return Counter(asked.what for asked in self.of(case) if not asked.repeated)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while True:
+                target, key, body = await _read(reader)
+                answer = self._perform(target, key, body)
+                # The effect is done and its answer on the way: the moment at which a kill hurts most.
+                await asyncio.sleep(THINKING_S)
+                head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n\r\n"
+                writer.write(head.encode() + answer)
+                await writer.drain()
+        writer.close()
+
+    def _perform(self, target: str, key: str | None, body: bytes) -> bytes:
+        query = {name: values[-1] for name, values in parse_qs(urlsplit(target).query).items()}
+        case, what = query.get("case", ""), query.get("what", "")
+        repeated = key is not None and key in self._answers
+        self.asked.setdefault(case, []).append(Asked(case, what, key, time.time(), repeated))
+        answer = f'{{"done":"{what}","body":"{body.decode()}"}}'.encode()
+        return answer if key is None else self._answers.setdefault(key, answer)
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[str, str | None, bytes]:
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip("\r\n").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return first.split(" ")[1], headers.get("idempotency-key"), body
+
+
+@asynccontextmanager
+async def counting() -> AsyncIterator[Target]:
+    """Serve on a free port until the block ends."""
+    target = Target()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(target.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    target.port = server.sockets[0].getsockname()[1]
+    try:
+        yield target
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,136 @@
+"""Time limits of long runs: enforced when they are due, in whatever history the run is by then."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from fakes.graphs import code, document, end, node, start
+from fakes.time_skipping import Skipping
+from perdure import Graph, RunHandle
+from perdure_graph.graph import NodeSpec
+
+# One server, one clock: these tests cannot run side by side.
+pytestmark = pytest.mark.xdist_group("time-skipping")
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+MARGIN_S = 60.0
+ADD = "def main(x):\n    return {'r': x + 1}"
+
+
+def asks(node_id: str, days: int) -> NodeSpec:
+    """A form with one button; it times out after so many days."""
+    return node(
+        node_id,
+        "human-input",
+        form_content="Go on?",
+        inputs=[],
+        user_actions=[{"id": "go", "title": "Go"}],
+        timeout=days,
+        timeout_unit="day",
+    )
+
+
+def one_form(days: int = 3) -> Graph:
+    return Graph.from_document(
+        document([start(x="number"), asks("ask", days), end(x=["start", "x"])], [("start", "ask"), ("ask", "go", "end")])
+    )
+
+
+def side_by_side(slow: NodeSpec, handle: str) -> Graph:
+    """A node that takes days, beside a form and the six code steps behind it that fill a history."""
+    steps = [code("s0", ADD, {"r": "number"}, x=["start", "x"])]
+    steps += [code(f"s{i}", ADD, {"r": "number"}, x=[f"s{i - 1}", "r"]) for i in range(1, 6)]
+    nodes = [start(x="number"), slow, asks("quick", 30), *steps, end("fast", r=["s5", "r"]), end(x=["start", "x"])]
+    edges: list[tuple[str, ...]] = [("start", slow.id), ("start", "quick"), ("quick", "go", "s0"), ("s5", "fast")]
+    edges += [(f"s{i - 1}", f"s{i}") for i in range(1, 6)]
+    return Graph.from_document(document(nodes, [*edges, (slow.id, handle, "end")]))
+
+
+async def move(time: Skipping, handle: RunHandle, hours: float) -> int:
+    """Let hours pass, then fill the history; gives the number of histories the run has had."""
+    await time.until(handle, lambda view: any(form.node_id == "quick" for form in view.forms))
+    await time.skip(hours=hours)
+    await handle.submit("quick", "go")
+    await time.until(handle, lambda view: any((n.node_id, n.status) == ("s5", "succeeded") for n in view.nodes))
+    return await histories(time, handle)
+
+
+async def histories(time: Skipping, handle: RunHandle) -> int:
+    count, run_id = 0, None
+    while run_id != "":
+        history = await time.env.client.get_workflow_handle(handle.run_id, run_id=run_id).fetch_history()
+        run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+        count += 1
+    return count
+
+
+async def moments(handle: RunHandle, node_id: str) -> dict[str, float]:
+    """Seconds from the start of a run to the events of a node."""
+    events = [event async for event in handle.events()]
+    return {e.type: (e.at - events[0].at) / 1000 for e in events if getattr(e, "node_id", "") == node_id}
+
+
+def close_to(seconds: float) -> Any:
+    return pytest.approx(seconds, abs=MARGIN_S)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_complaint_8_the_deadline_of_a_run_is_enforced_while_it_waits_and_while_it_is_paused(
+    time: Skipping, paused: bool
+) -> None:
+    handle = await time.start(one_form(), {"x": 1}, options={"deadline_s": 36 * HOUR})
+    await time.until(handle, lambda view: bool(view.forms))
+    if paused:
+        await handle.pause("not now")
+    await time.skip(hours=35)
+    assert (await handle.status()).status == "paused"
+    result = await handle.result()
+    assert (result.status, result.elapsed) == ("failed", close_to(36 * HOUR))
+    assert result.error is not None and result.error.type == "DeadlineExceeded"
+    assert "an answer to form 'ask'" in result.error.message
+
+
+async def test_a_run_that_is_done_before_its_deadline_is_not_touched_by_it(time: Skipping) -> None:
+    handle = await time.start(one_form(), {"x": 1}, options={"deadline_s": 60 * HOUR})
+    await time.until(handle, lambda view: bool(view.forms))
+    await time.skip(hours=59)
+    await handle.submit("ask", "go")
+    assert await handle.outputs() == {"x": 1}
+
+
+async def test_a_form_keeps_its_time_limit_when_its_run_moves_to_fresh_histories(time: Skipping) -> None:
+    flow = side_by_side(asks("slow", 3), "__timeout")
+    handle = await time.start(flow, {"x": 1}, options={"continue_after_events": 10})
+    assert await move(time, handle, hours=40) >= 3
+    assert await handle.outputs() == {"r": 7, "x": 1}
+    assert (await moments(handle, "slow"))["human_input_form_timeout"] == close_to(3 * DAY)
+
+
+async def test_retries_keep_their_hours_when_their_run_moves_to_fresh_histories(time: Skipping) -> None:
+    retries = {"retry_enabled": True, "max_retries": 2, "retry_interval": int(50 * HOUR * 1000)}
+    tool = {"provider_id": "p", "provider_type": "builtin", "provider_name": "p", "tool_name": "t", "tool_label": "t"}
+    slow = node("slow", "tool", tool_configurations={}, tool_parameters={}, retry_config=retries, **tool)
+    pins = {"slow": {"outputs": {"text": "done"}, "error": "not yet", "fail_times": 2}}
+    flow = side_by_side(slow, "source")
+    handle = await time.start(flow, {"x": 1}, pins=pins, options={"continue_after_events": 10})
+    assert await move(time, handle, hours=40) >= 3
+    assert await handle.outputs() == {"r": 7, "x": 1}
+    events = [event async for event in handle.events() if getattr(event, "node_id", "") == "slow"]
+    tries = [event.at / 1000 for event in events if event.type in ("node_retry", "node_finished")]
+    assert [after - before for before, after in pairwise(tries)] == [close_to(50 * HOUR)] * 2
+
+
+@pytest.mark.parametrize("whose", ["run", "node"])
+async def test_deadlines_are_kept_when_a_run_moves_to_fresh_histories(time: Skipping, whose: str) -> None:
+    limit = {"deadline_s": 60 * HOUR} if whose == "run" else {"nodes": {"slow": {"deadline_s": 60 * HOUR}}}
+    flow = side_by_side(asks("slow", 20), "go")
+    handle = await time.start(flow, {"x": 1}, options={"continue_after_events": 10, **limit})
+    assert await move(time, handle, hours=40) >= 3
+    result = await handle.result()
+    assert (result.status, result.elapsed) == ("failed", close_to(60 * HOUR))
+    assert result.error is not None and result.error.type == "DeadlineExceeded"
+    assert result.error.node == ("slow" if whose == "node" else "")
