@@ -18,7 +18,7 @@ UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(CACHE)/uv/bin/uv
 
 JOBS ?= 2
 
-.PHONY: help setup uv deps cli bubblewrap demo dev check format test crash bench clean
+.PHONY: help setup uv deps cli bubblewrap demo dev check format test crash bench scale clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -73,6 +73,9 @@ crash: setup ## only the tests that kill processes
 
 bench: setup ## measure
 	@$(BIN)/python benchmarks/run.py
+
+scale: setup ## measure a 10,000-item iteration and 200 runs at once
+	@$(BIN)/python benchmarks/scale.py
 
 clean: ## remove .venv and caches of the tree
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -15,6 +15,7 @@ from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowExecutionStatus
 
 from perdure import Client
+from perdure_graph import naming
 from perdure_graph.events import WindowFinished
 from perdure_graph.windows import MAX_LANES
 
@@ -106,7 +107,8 @@ async def large(client: Client, worker: int, count: int, parallel: int) -> Large
 
 async def histories(client: TemporalClient, run_id: str, least: int) -> list[int]:
     """Give the lengths of all histories of a run and its windows, as soon as at least so many have ended."""
-    query = f"WorkflowId STARTS_WITH '{run_id}'"
+    kinds = f"'{naming.WORKFLOW_TYPE}', '{naming.WINDOW_TYPE}'"
+    query = f"WorkflowId STARTS_WITH '{run_id}' AND WorkflowType IN ({kinds})"
     async with asyncio.timeout(60):
         while True:
             found = [each async for each in client.list_workflows(query)]

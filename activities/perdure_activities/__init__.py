@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from .code import run_code
 from .http import send_http
+from .record import record_events
 from .template import render_template
 
-ACTIVITIES = (render_template, run_code, send_http)
+ACTIVITIES = (record_events, render_template, run_code, send_http)
 
-__all__ = ["ACTIVITIES", "render_template", "run_code", "send_http"]
+__all__ = ["ACTIVITIES", "record_events", "render_template", "run_code", "send_http"]

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
@@ -15,16 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from perdure_graph.errors import PlatformError
 
+from .urls import Kind, kind_of
+
 _WRITES = "perdure_writes"
 
-Kind = Literal["sqlite", "postgresql"]
-_DRIVERS: dict[str, tuple[Kind, str]] = {
-    "sqlite": ("sqlite", "sqlite+aiosqlite"),
-    "sqlite+aiosqlite": ("sqlite", "sqlite+aiosqlite"),
-    "postgresql": ("postgresql", "postgresql+asyncpg"),
-    "postgres": ("postgresql", "postgresql+asyncpg"),
-    "postgresql+asyncpg": ("postgresql", "postgresql+asyncpg"),
-}
+_DRIVERS: dict[Kind, str] = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +41,21 @@ def parse(text: str) -> Address:
     Raises:
         PlatformError: it is none of these.
     """
+    kind = kind_of(text)
     if "://" not in text:
         text = f"sqlite:///{Path(text).expanduser()}"
     try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise _unknown(text.partition("://")[0]) from error
-    if url.drivername not in _DRIVERS:
-        raise _unknown(url.drivername)
-    kind, driver = _DRIVERS[url.drivername]
+        url = make_url(text).set(drivername=_DRIVERS[kind])
+    except (ArgumentError, ValueError) as error:
+        raise PlatformError(f"The URL of the {kind} run store cannot be read. Correct PERDURE_STORE.") from error
     if kind == "sqlite":
         if not url.database or url.database == ":memory:":
             raise PlatformError("A run store in SQLite needs a file: write sqlite:///path in PERDURE_STORE.")
-        return Address(kind, url.set(drivername=driver), Path(url.database))
+        return Address(kind, url, Path(url.database))
     query = dict(url.query)
     if "sslmode" in query:  # what libpq calls it; our driver says `ssl`
         query["ssl"] = query.pop("sslmode")
-    return Address(kind, url.set(drivername=driver, query=query))
-
-
-def _unknown(scheme: str) -> PlatformError:
-    return PlatformError(
-        f"{scheme!r} is no kind of run store. Set PERDURE_STORE to sqlite:///path, postgresql://user@host/name or off."
-    )
+    return Address(kind, url.set(query=query))
 
 
 def connect(address: Address, *, wait_s: float = 5.0) -> AsyncEngine:

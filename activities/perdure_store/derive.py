@@ -68,7 +68,7 @@ MERGES: Mapping[Table, Merge] = {
 }
 
 
-def text(event: Row, name: str) -> str:
+def text_of(event: Row, name: str) -> str:
     """Read a text of an event, as a text column can hold it."""
     value = event.get(name)
     return plain(value) if isinstance(value, str) else ""
@@ -118,12 +118,12 @@ def _run_patch(run_id: str, event: Row) -> Row | None:
     match kind:
         case "run_started":
             return row | {
-                "graph": text(event, "graph")[:MAX_NAME],
-                "graph_hash": text(event, "graph_hash"),
-                "user": text(event, "user"),
-                "tenant": text(event, "tenant"),
+                "graph": text_of(event, "graph")[:MAX_NAME],
+                "graph_hash": text_of(event, "graph_hash"),
+                "user": text_of(event, "user"),
+                "tenant": text_of(event, "tenant"),
                 "inputs": event.get("inputs") or {},
-                "forked_from": text(event, "forked_from") or None,
+                "forked_from": text_of(event, "forked_from") or None,
                 "started_seq": seq,
                 "seq": seq,
             }
@@ -133,11 +133,11 @@ def _run_patch(run_id: str, event: Row) -> Row | None:
             return row | {"status": "running", "seq": seq}
         case "run_finished":
             return row | {
-                "status": text(event, "status"),
+                "status": text_of(event, "status"),
                 "outputs": event.get("outputs") or {},
-                "error": text(event, "error") or None,
-                "error_type": text(event, "error_type") or None,
-                "error_node": text(event, "node_id") or None,
+                "error": text_of(event, "error") or None,
+                "error_type": text_of(event, "error_type") or None,
+                "error_node": text_of(event, "node_id") or None,
                 "finished_at": event["at"],
                 "elapsed": event.get("elapsed"),
                 "steps": event.get("steps") or 0,
@@ -166,16 +166,16 @@ def _node_patch(run_id: str, scope: str, event: Row) -> Row:
     row: Row = {
         "run_id": run_id,
         "scope": scope,
-        "frame": text(event, "frame"),
-        "node_id": text(event, "node_id"),
-        "title": text(event, "title"),
-        "type": text(event, "node_type"),
+        "frame": text_of(event, "frame"),
+        "node_id": text_of(event, "node_id"),
+        "title": text_of(event, "title"),
+        "type": text_of(event, "node_type"),
         "status": _NODE_STATUS.get(kind, ""),
         "inputs": None,
         "outputs": None,
         "handle": None,
-        "error": text(event, "error") or None,
-        "error_type": text(event, "error_type") or None,
+        "error": text_of(event, "error") or None,
+        "error_type": text_of(event, "error_type") or None,
         "started_at": None,
         "finished_at": None,
         "elapsed": None,
@@ -192,10 +192,10 @@ def _node_patch(run_id: str, scope: str, event: Row) -> Row:
         case "node_finished" | "iteration_completed" | "loop_completed":
             elapsed = event.get("elapsed") or 0.0
             return row | {
-                "status": text(event, "status"),
+                "status": text_of(event, "status"),
                 "inputs": event.get("inputs") or {},
                 "outputs": event.get("outputs") or {},
-                "handle": text(event, "handle") or None,
+                "handle": text_of(event, "handle") or None,
                 "started_at": event["at"] - round(elapsed * 1000),
                 "finished_at": event["at"],
                 "elapsed": elapsed,
@@ -220,11 +220,11 @@ def _wait_patch(run_id: str, scope: str, event: Row) -> Row:
     row: Row = {
         "run_id": run_id,
         "scope": scope,
-        "key": text(event, "key"),
+        "key": text_of(event, "key"),
         "kind": "",
-        "node_id": text(event, "node_id"),
-        "title": text(event, "title"),
-        "frame": text(event, "frame"),
+        "node_id": text_of(event, "node_id"),
+        "title": text_of(event, "title"),
+        "frame": text_of(event, "frame"),
         "asked": None,
         "opened_at": None,
         "expires_at": None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from perdure_graph.errors import PlatformError
 
 from .database import Address
 from .records import StoredEvent
@@ -18,9 +21,13 @@ from .write import CHANNEL
 POLL_S = 0.2
 # Where NOTIFY wakes us, looking is for what it may have missed.
 SPARE_POLL_S = 2.0
-LISTEN_AGAIN_S = 2.0
+OUTAGE_S = 30.0
+AGAIN_S = 0.5
 # How long to wait for events of windows that are recorded after the end of their run.
 LINGER_S = 10.0
+
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -60,6 +67,11 @@ class Wakes:
         for news in self._waiting.get(run_id, ()):
             news.set()
 
+    def wake_all(self) -> None:
+        """Tell everybody: something may have been missed."""
+        for run_id in self._waiting:
+            self.wake(run_id)
+
     async def wait(self, news: asyncio.Event) -> None:
         """Wait for news, or until it is time to look anyway."""
         with suppress(TimeoutError):
@@ -69,12 +81,16 @@ class Wakes:
 
 
 async def follow(source: Source, wakes: Wakes, run_id: str, after: int) -> AsyncGenerator[StoredEvent]:
-    """Yield events as they are recorded, until the log is complete."""
+    """Yield events as they are recorded, until the log is complete.
+
+    Raises:
+        PlatformError: the store was away for longer than `OUTAGE_S`.
+    """
     ended_at: float | None = None
     last = False
     with wakes.of(run_id) as news:
         while True:
-            page = await source.events(run_id, after)
+            page = await _patiently(lambda after=after: source.events(run_id, after))
             for stored in page:
                 after = stored.position
                 yield stored
@@ -82,13 +98,25 @@ async def follow(source: Source, wakes: Wakes, run_id: str, after: int) -> Async
                 continue
             if last:
                 return
-            ended, last = await source.is_complete(run_id)
+            ended, last = await _patiently(lambda: source.is_complete(run_id))
             if ended:
                 ended_at = ended_at or time.monotonic()
                 last = last or time.monotonic() - ended_at > LINGER_S
             # What came in between is read before the end.
             if not last:
                 await wakes.wait(news)
+
+
+async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
+    """Read, and again while the store is away: a reader's cursor holds, so that an outage costs it only time."""
+    deadline = time.monotonic() + OUTAGE_S
+    while True:
+        try:
+            return await read()
+        except PlatformError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(AGAIN_S)
 
 
 @asynccontextmanager
@@ -110,9 +138,9 @@ async def wakes(address: Address, engine: AsyncEngine, poll_s: float) -> AsyncGe
 async def _listen(engine: AsyncEngine, news: Wakes) -> None:
     """Hold a connection that listens; when it is lost, make another."""
     while True:
-        with suppress(SQLAlchemyError, OSError, TimeoutError):
+        with suppress(SQLAlchemyError, asyncpg.InterfaceError, asyncpg.PostgresError, OSError, TimeoutError):
             await _listen_once(engine, news)
-        await asyncio.sleep(LISTEN_AGAIN_S)
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _listen_once(engine: AsyncEngine, news: Wakes) -> None:
@@ -129,6 +157,7 @@ async def _listen_once(engine: AsyncEngine, news: Wakes) -> None:
         driver.add_termination_listener(terminated)
         await driver.add_listener(CHANNEL, heard)
         news.listening = True
+        news.wake_all()
         try:
             await lost.wait()
             await connection.invalidate()

@@ -7,6 +7,7 @@ several workers share must not change because one of them was started early.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from perdure_graph.errors import PlatformError
 
 from .database import Address, connect, writing
+from .tables import METADATA
 
 HEAD = "0001"
 # Not alembic's own name for it: the database may be home to other migrations.
@@ -43,9 +45,28 @@ async def upgrade(address: Address, revision: str = "head") -> None:
 
         command.upgrade(_config(connection), revision)
 
-    if address.path is not None:
-        await asyncio.to_thread(address.path.absolute().parent.mkdir, parents=True, exist_ok=True)
     await _migrate(address, work)
+
+
+async def make(address: Address) -> None:
+    """Make the tables of a new store as the last revision has them, without the weight of alembic; else upgrade it.
+
+    Raises:
+        PlatformError: the database does not answer, or refuses.
+    """
+
+    def work(connection: Connection) -> None:
+        # Asked again now that nobody else can write: two workers may have started at once.
+        if inspect(connection).has_table(VERSION_TABLE):
+            return
+        METADATA.create_all(connection)
+        connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:head)"), {"head": HEAD})  # noqa: S608 - a constant
+
+    if revision_of_file(address) is None:
+        await _migrate(address, work)
+    if revision_of_file(address) != HEAD:
+        await upgrade(address)
 
 
 async def downgrade(address: Address, revision: str) -> None:
@@ -109,6 +130,8 @@ async def check(connection: AsyncConnection, address: Address) -> None:
 async def _migrate(address: Address, work: Callable[[Connection], None]) -> None:
     engine = connect(address)
     try:
+        if address.path is not None:
+            await asyncio.to_thread(address.path.absolute().parent.mkdir, parents=True, exist_ok=True)
         await _in_turn(engine, address, work)
     except (SQLAlchemyError, OSError) as error:
         raise PlatformError(f"The run store {address} cannot be migrated: {error}") from error
@@ -146,6 +169,7 @@ def _write_ahead(path: Path) -> None:
 def _config(connection: Connection) -> Any:
     from alembic.config import Config
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", _SCRIPTS)
     config.attributes["connection"] = connection

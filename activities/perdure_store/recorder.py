@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from perdure_graph.effects import EffectMeta
 
 from .items import Batch, Item, Keep, Note
+from .urls import OFF
 from .writer import LIMIT_S, REST_S, NotReady, Writer, describe
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from .database import Address
-
-OFF = "off"
 
 _SHARE = 0.8
 T = TypeVar("T")
@@ -157,4 +156,4 @@ def _make_tables(address: Address) -> None:
     from . import migrate
 
     if migrate.revision_of_file(address) != migrate.HEAD:
-        asyncio.run(migrate.upgrade(address))
+        asyncio.run(migrate.make(address))

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Table, case, func, select, tuple_
+from sqlalchemy import Table, case, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .database import plain
-from .derive import MERGES, Row, new_run, patches, text
+from .derive import MERGES, Row, new_run, patches, text_of
 from .derive import Table as Derived
 from .items import Batch, Item, Keep, Note
 from .tables import BLOBS, EVENTS, METADATA, RESULTS, RUNS
 
 CHANNEL = "perdure_events"
+
+_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :run)")
 
 
 async def write(connection: AsyncConnection, items: Sequence[Item]) -> None:
@@ -59,7 +61,7 @@ async def _write_events(connection: AsyncConnection, batches: Sequence[Batch]) -
         if patched:
             await connection.execute(_merge(name, connection.dialect.name), patched)
     if connection.dialect.name == "postgresql":
-        await connection.execute(select(func.pg_notify(CHANNEL, func.unnest(sorted(touched)))))
+        await connection.execute(_NOTIFY, [{"run": run_id} for run_id in touched])
 
 
 async def _lock_runs(connection: AsyncConnection, batches: Sequence[Batch]) -> dict[str, int]:
@@ -89,8 +91,8 @@ def _event_row(batch: Batch, event: Row, position: int) -> Row:
         "position": position,
         "at": event["at"],
         "type": event["type"],
-        "node_id": text(event, "node_id"),
-        "frame": text(event, "frame"),
+        "node_id": text_of(event, "node_id"),
+        "frame": text_of(event, "frame"),
         "data": event,
     }
 

@@ -212,6 +212,60 @@ async def test_a_run_that_moved_to_a_fresh_history_can_be_forked(outside: Outsid
     assert outside.asked() == ["n7-x"]
 
 
+async def test_conversation_variables_are_as_they_were_or_as_told(outside: Outside) -> None:
+    def add(node_id: str, text: str) -> NodeSpec:
+        item = {
+            "variable_selector": ["conversation", "log"],
+            "input_type": "constant",
+            "operation": "set",
+            "value": text,
+        }
+        return node(node_id, "assigner", version="2", items=[item])
+
+    graph = Graph.from_document(
+        document(
+            [
+                start(),
+                add("first", "one"),
+                call("a", outside.url("a-{{#conversation.log#}}")),
+                add("second", "two"),
+                call("b", outside.url("b-{{#conversation.log#}}")),
+                node("last", "answer", answer="{{#conversation.log#}}"),
+            ],
+            [("start", "first"), ("first", "a"), ("a", "second"), ("second", "b"), ("b", "last")],
+            conversation=({"name": "log", "value_type": "string", "value": "none"},),
+            mode="advanced-chat",
+        )
+    )
+    source = await outside.client.start(graph, query="hi")
+    assert (await source.result()).conversation == {"log": "two"}
+    assert outside.asked() == ["a-one", "b-two"]
+    for from_node, variables, asked in [
+        ("a", {}, ["a-one", "b-two"]),
+        ("b", {}, ["b-two"]),
+        ("b", {"conversation": {"log": "told"}}, ["b-told"]),
+    ]:
+        forked = await source.fork(from_node, variables=variables)
+        assert (await forked.outputs())["answer"] == ("told" if variables else "two")
+        assert outside.asked() == asked
+
+
+async def test_values_larger_than_a_payload_are_taken_over(outside: Outside) -> None:
+    nodes = [
+        start(text="paragraph"),
+        code("twice", "def main(x):\n    return {'r': x[:200000]}", {"r": "string"}, x=["start", "text"]),
+        call("a", outside.url("a")),
+        end(text=["start", "text"], r=["twice", "r"], status=["a", "status_code"]),
+    ]
+    graph = Graph.from_document(document(nodes, [("start", "twice"), ("twice", "a"), ("a", "end")]))
+    text = "x" * 3_000_000
+    source = await outside.client.start(graph, {"text": text})
+    assert (await source.outputs())["text"] == text
+    outputs = await (await source.fork("a")).outputs()
+    assert (outputs["text"] == text, outputs["r"] == text[:200_000], outputs["status"]) == (True, True, 200)
+    assert outside.asked() == ["a", "a"]
+
+
 async def test_the_command_says_what_is_taken_over_and_what_runs(outside: Outside) -> None:
     source = await outside.client.start(Graph.from_document(chain(outside)), {"who": "good"})
     await source.result()

@@ -11,7 +11,6 @@ from complaints.flows import Target, serving
 
 from perdure import Client
 from perdure_worker.embedded import EmbeddedStack, embedded
-from perdure_worker.settings import WorkerSettings
 
 OwnWorker = Callable[..., AbstractAsyncContextManager[EmbeddedStack]]
 
@@ -33,15 +32,15 @@ async def target(outside: Target) -> Target:
 
 
 @pytest.fixture(scope="session")
-def own_worker(stack: EmbeddedStack, worker_settings: WorkerSettings, outside: Target) -> OwnWorker:
+def own_worker(stack: EmbeddedStack, outside: Target) -> OwnWorker:
     """Starts a worker of one's own on the session's server, to be killed: `async with own_worker("queue") as mine`."""
 
     @asynccontextmanager
-    async def start(queue: str, **settings: Any) -> AsyncIterator[EmbeddedStack]:
-        chosen = worker_settings.model_copy(update={"address": stack.address, "task_queue": queue, **settings})
+    async def start(queue: str, *, workers: int = 1, **settings: Any) -> AsyncIterator[EmbeddedStack]:
+        chosen = stack.settings.model_copy(update={"task_queue": queue, **settings})
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PERDURE_HTTP_ALLOW", f"127.0.0.1:{outside.port}")
-            async with embedded(chosen) as mine:
+            async with embedded(chosen, workers=workers) as mine:
                 yield mine
 
     return start

@@ -6,6 +6,7 @@ Agents bring a detector of their own; until then loops are what can go round.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ async def test_complaint_16_the_step_limit_ends_a_run_by_name_and_keeps_what_it_
     assert variables["first"] == {"output": "1"}
     assert 10 < variables["lo"]["count"] < ROUNDS
     events = await events_of(handle)
-    assert [event.index for event in events if event.type == "loop_next"][:3] == [0, 1, 2]
+    assert [event.index for event in events if event.type == "loop_next"][:3] == [1, 2, 3]
     assert (events[-1].type, getattr(events[-1], "error_type", "")) == ("run_finished", "MaxStepsExceeded")
 
 
@@ -75,7 +76,7 @@ async def test_complaint_16_a_long_row_of_nodes_is_no_recursion(perdure: Client)
     names = [f"n{number}" for number in range(1500)]
     nodes = [code(names[0], "def main(x):\n    return {'x': x}", {"x": "number"}, x=["start", "x"])]
     nodes += [end(name, x=[names[0], "x"]) for name in names[1:]]
-    edges: list[tuple[str, ...]] = [("start", names[0]), *zip(names, names[1:], strict=False)]
+    edges: list[tuple[str, ...]] = [("start", names[0]), *itertools.pairwise(names)]
     handle = await perdure.start(graph(nodes, edges), {"x": 1})
     async with asyncio.timeout(60):
         assert await handle.outputs() == {"x": 1}

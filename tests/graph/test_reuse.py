@@ -253,10 +253,12 @@ def test_a_failed_iteration_goes_on_with_the_item_that_failed() -> None:
     assert [call.key for call in fork(source, graph).calls] == ["it[3].k"]
     # Drawn otherwise it runs anew, unless the caller says that the first items are good.
     assert performed(fork(source, graph, new=mended))[0] == "it[0].k"
-    for name in ("it[3]", "it[3].k"):
+    for name in ("it[3]", "it[3].k", "k"):
         forked = fork(source, graph, name, new=mended)
         assert performed(forked) == ["it[3].k", "it[4].k"]
         assert result(forked.state).outputs == {"out": [10, 20, 30, 40, 50]}
+    with pytest.raises(InvalidInputs, match="there is no node 'j'"):
+        fork(source, graph, "it[3].j", new=mended)
     with pytest.raises(InvalidInputs, match="only 3 items"):
         fork(source, graph, "it[4]", new=mended)
     assert performed(fork(source, graph, "it", new=mended))[0] == "it[0].k"

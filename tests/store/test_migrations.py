@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,22 @@ async def test_up_down_and_up_again(empty_url: str) -> None:
         await engine.dispose()
 
 
+async def test_a_store_made_at_once_is_as_a_migrated_one(tmp_path: Path) -> None:
+    made, migrated = parse(str(tmp_path / "new" / "made.db")), parse(str(tmp_path / "migrated.db"))
+    await asyncio.gather(*(migrate.make(made) for _ in range(3)))
+    await migrate.upgrade(migrated)
+    schemas: list[set[str]] = []
+    for address in (made, migrated):
+        with closing(sqlite3.connect(str(address.path))) as connection:
+            found = connection.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL").fetchall()
+            tables = f"SELECT name FROM sqlite_master WHERE type = 'table' AND name != '{migrate.VERSION_TABLE}'"
+            schemas.append({" ".join(sql.split()) for (sql,) in found if migrate.VERSION_TABLE not in sql})
+            assert len(connection.execute(tables).fetchall()) == len(METADATA.tables)
+    assert schemas[0] == schemas[1]
+    await migrate.upgrade(made)
+    await migrate.downgrade(made, "base")
+
+
 async def test_a_store_of_another_revision_is_refused_with_the_next_step(url: str) -> None:
     address = parse(url)
     engine = connect(address)
@@ -81,7 +99,7 @@ async def test_processes_that_start_at_once_make_one_sqlite_store(tmp_path: Path
         "import asyncio, sys\n"
         "from perdure_store import migrate\n"
         "from perdure_store.database import parse\n"
-        "asyncio.run(migrate.upgrade(parse(sys.argv[1])))\n"
+        "asyncio.run(migrate.make(parse(sys.argv[1])))\n"
     )
     path = tmp_path / "new" / "runs.db"
     argv = [sys.executable, "-c", program, str(path)]

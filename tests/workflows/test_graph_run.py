@@ -214,7 +214,7 @@ async def test_a_value_over_the_payload_limit_fails_the_node_by_name(perdure: Cl
         end(),
         edges=[("start", "make0"), ("make0", "make1"), ("make1", "make2"), ("make2", "join"), ("join", "end")],
     )
-    result = await (await perdure.start(flow)).result()
+    result = await (await perdure.start(flow, options=RunOptions(max_value_bytes=2_000_000))).result()
     assert result.error is not None
     assert (result.status, result.error.node, result.error.type) == ("failed", "join", "PayloadTooLarge")
 
@@ -226,7 +226,7 @@ async def test_outputs_over_the_payload_limit_fail_the_run_by_name(perdure: Clie
         end(**every),
         edges=[("start", "make0"), ("make0", "make1"), ("make1", "make2"), ("make2", "end")],
     )
-    handle = await perdure.start(flow)
+    handle = await perdure.start(flow, options=RunOptions(max_value_bytes=2_000_000))
     with pytest.raises(RunFailed, match="outputs of the run have"):
         await handle.result()
     assert [event async for event in handle.events()][-1].type == "run_finished"
@@ -285,8 +285,9 @@ async def test_the_temporal_ui_reads_well(perdure: Client) -> None:
     assert [(s.graph, s.status) for s in summary] == [("Monthly report", "succeeded")]
     history = await workflow.fetch_history()
     scheduled = [e for e in history.events if e.HasField("activity_task_scheduled_event_attributes")]
-    assert [e.activity_task_scheduled_event_attributes.activity_id for e in scheduled] == ["named"]
-    assert [e.user_metadata.summary.data for e in scheduled] == [b'"Count the rows"']
+    ids = [e.activity_task_scheduled_event_attributes.activity_id for e in scheduled]
+    assert ids == ["named", "!events#1"]
+    assert [e.user_metadata.summary.data for e in scheduled] == [b'"Count the rows"', b'"record events"']
 
 
 async def test_effects_go_to_the_queue_of_their_class(perdure: Client) -> None:

@@ -21,7 +21,8 @@ from .pools import close_pools
 from .processes import WorkerHandle, start_here, start_process
 from .runtime import connect
 from .server import Server, start_server
-from .settings import WorkerSettings
+from .settings import DEFAULT_STORE, WorkerSettings
+from .store import own_store
 from .temporal_cli import Progress, ensure, silent
 
 EMBEDDED_STICKY_S = 2.0
@@ -70,6 +71,11 @@ class EmbeddedStack:
     def blobs(self) -> str:
         """Where large values are kept: a folder, `s3://...`, or `off`."""
         return self.settings.blobs
+
+    @property
+    def store_url(self) -> str:
+        """Where runs are recorded, or `off`."""
+        return self.settings.store or DEFAULT_STORE
 
     @property
     def server_pid(self) -> int | None:
@@ -146,6 +152,7 @@ async def embedded(
     if workers > 1 and not worker_process:
         raise PlatformError("One process runs one worker. Use `worker_process=True` for more.")
     async with AsyncExitStack() as cleanup:
+        chosen = await own_store(chosen, db or chosen.db, cleanup)
         server: Server | None = None
         if chosen.address is None:
             chosen = await own_blobs(chosen, db or chosen.db, cleanup)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
@@ -31,7 +32,7 @@ class _Limited(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         reply = await self.next.execute_activity(input)
-        size = len(reply.model_dump_json().encode()) if isinstance(reply, BaseModel) else 0
+        size = len(to_json(reply)) if isinstance(reply, BaseModel) else 0
         if size > self._most:
             info = activity.info()
             raise ApplicationError(

@@ -41,9 +41,10 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     """Run a worker until SIGTERM or SIGINT, then drain it.
 
     Raises:
-        PlatformError: no server, a broken plug-in, or the smoke run failed.
+        PlatformError: no server, no such store, a broken plug-in, or the smoke run failed.
     """
     from . import pools, runtime, smoke
+    from .store import recording
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -52,17 +53,18 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     client = await runtime.connect(settings)
     if settings.smoke:
         await smoke.smoke_worker(client, settings)
-    polling = await runtime.start_polling(runtime.make_worker(client, settings))
-    ready({"ready": True, "pid": os.getpid(), "task_queue": settings.task_queue})
-    log.info("worker ready", address=settings.address, task_queue=settings.task_queue)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({polling.task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    log.info("worker draining", limit_s=settings.graceful_shutdown_s)
-    try:
-        await polling.stop()
-    finally:
-        await pools.close_pools()
+    async with recording(settings) as recorder:
+        polling = await runtime.start_polling(runtime.make_worker(client, settings, recorder=recorder))
+        ready({"ready": True, "pid": os.getpid(), "task_queue": settings.task_queue})
+        log.info("worker ready", address=settings.address, task_queue=settings.task_queue)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({polling.task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        log.info("worker draining", limit_s=settings.graceful_shutdown_s)
+        try:
+            await polling.stop()
+        finally:
+            await pools.close_pools()
 
 
 def _signalled(number: int, stop: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import AsyncExitStack
 from typing import Any, Protocol, cast
 
 from temporalio.client import Client
@@ -15,6 +16,7 @@ from perdure_graph.errors import PlatformError
 from .child import Child, spawn
 from .runtime import Polling, make_worker, start_polling
 from .settings import WorkerSettings
+from .store import recording
 
 READY_TIMEOUT_S = 60.0
 KILL_MARGIN_S = 5.0
@@ -61,8 +63,9 @@ class WorkerProcess:
 class WorkerHere:
     """A worker inside this process; it shares the loop and cannot crash alone."""
 
-    def __init__(self, polling: Polling) -> None:
+    def __init__(self, polling: Polling, cleanup: AsyncExitStack) -> None:
         self._polling = polling
+        self._cleanup = cleanup
 
     @property
     def pid(self) -> int:
@@ -70,8 +73,9 @@ class WorkerHere:
         return os.getpid()
 
     async def stop(self) -> None:
-        """Drain it and stop the pools of its activities."""
-        await self._polling.stop()
+        """Drain it and close its run store."""
+        async with self._cleanup:
+            await self._polling.stop()
 
     async def kill(self) -> None:
         """Refuse: there is no process to kill.
@@ -112,7 +116,10 @@ async def start_process(settings: WorkerSettings) -> WorkerProcess:
 
 async def start_here(client: Client, settings: WorkerSettings) -> WorkerHere:
     """Start a worker inside this process."""
-    return WorkerHere(await start_polling(make_worker(client, settings)))
+    async with AsyncExitStack() as cleanup:
+        recorder = await cleanup.enter_async_context(recording(settings))
+        polling = await start_polling(make_worker(client, settings, recorder=recorder))
+        return WorkerHere(polling, cleanup.pop_all())
 
 
 async def _first_line(fd: int) -> bytes:

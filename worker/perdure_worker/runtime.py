@@ -7,6 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -16,8 +17,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from perdure_graph.errors import PlatformError
 from perdure_payloads import data_converter, value_limit
 from perdure_payloads.replies import HoldReplies
+from perdure_store.recorder import Recorder
+from perdure_store.urls import OFF
 
 from . import plugins
+from .effects import Effects
 from .limits import ReplyLimit
 from .observe import LogContext
 from .settings import WorkerSettings
@@ -62,20 +66,29 @@ def make_worker(
     *,
     workflows: list[type] | None = None,
     activities: list[plugins.Activity] | None = None,
+    recorder: Recorder | None = None,
 ) -> Worker:
-    """Build a worker; it runs nothing yet. By default with all registered workflows and activities."""
+    """Build a worker; it runs nothing yet. By default with all registered workflows and activities.
+
+    recorder: where events are recorded; nowhere by default.
+    """
     modules = plugins.passthrough_modules()
     plugins.warm(modules)
     slots = settings.max_concurrent_activities
     largest = value_limit(client.data_converter, settings.max_value_bytes)
-    return Worker(
+    worker = Worker(
         client,
         task_queue=settings.task_queue,
         workflows=plugins.workflows() if workflows is None else workflows,
         activities=plugins.activities() if activities is None else activities,
         activity_executor=ThreadPoolExecutor(slots, thread_name_prefix="activity"),
         workflow_runner=sandbox(modules),
-        interceptors=[LogContext(), HoldReplies(client.data_converter), ReplyLimit(largest)],
+        interceptors=[
+            LogContext(),
+            HoldReplies(client.data_converter),
+            ReplyLimit(largest),
+            Effects(recorder or Recorder(OFF)),
+        ],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_activities=slots,
         max_concurrent_local_activities=slots,
@@ -86,6 +99,16 @@ def make_worker(
         max_heartbeat_throttle_interval=timedelta(seconds=settings.heartbeat_interval_s),
         deployment_config=deployment(settings),
     )
+    _allow(worker, settings.task_busy_s)
+    return worker
+
+
+def _allow(worker: Worker, seconds: float) -> None:
+    # The SDK gives workflow code 2 s per task and has no option for more; on a busy machine the JSON of two large
+    # values takes longer. One that really hangs still loses its task.
+    inner: Any = worker._workflow_worker  # pyright: ignore[reportPrivateUsage]
+    if inner is not None:
+        inner._deadlock_timeout_seconds = seconds
 
 
 def sandbox(modules: list[str]) -> SandboxedWorkflowRunner:

@@ -14,6 +14,7 @@ from perdure_graph.naming import NAMESPACE, TASK_QUEUE
 from perdure_payloads import PayloadSettings
 
 ENV_PREFIX = "PERDURE_"
+DEFAULT_STORE = "sqlite:///.perdure/runs.db"
 
 
 def default_cache_dir() -> Path:
@@ -41,6 +42,8 @@ class WorkerSettings(PayloadSettings):
     temporal_cli: path of the `temporal` binary; None searches PATH, the cache and the Go folder.
     cache_dir: where binaries that Perdure builds are kept.
     db: SQLite file of the embedded server; None keeps everything in memory.
+    store: where runs are recorded: `sqlite:///path` (or just the path), `postgresql://...`, or `off`. None is
+        `.perdure/runs.db` for a worker, a file beside `db` or a temporary one for an embedded stack.
     ui_port: port of the embedded server's web UI; None takes a free one when a UI is asked for.
     max_concurrent_activities: activities (and local activities) in flight per worker.
     max_cached_workflows: runs kept in memory between their tasks; 0 replays on each task.
@@ -48,6 +51,7 @@ class WorkerSettings(PayloadSettings):
         kill -9 an idle run waits exactly this long.
     task_timeout_s: how long a worker may take for one task of a run that an embedded stack starts; after a kill -9 in
         the middle of one, the run waits for the rest of it.
+    task_busy_s: how long the code of a run may compute in one task before it is taken for hung.
     heartbeat_interval_s: least time between two heartbeats of one activity to the server. The answer to a heartbeat
         is how a stop reaches an activity in flight, so a stop takes at most so long, and a second.
     graceful_shutdown_s: how long activities in flight may go on after SIGTERM.
@@ -69,11 +73,13 @@ class WorkerSettings(PayloadSettings):
     temporal_cli: Path | None = None
     cache_dir: Path = Field(default_factory=default_cache_dir)
     db: Path | None = None
+    store: str | None = Field(default=None, repr=False)
     ui_port: int | None = Field(default=None, ge=1, le=65535)
     max_concurrent_activities: int = Field(default=200, ge=1)
     max_cached_workflows: int = Field(default=1000, ge=0)
     sticky_timeout_s: float = Field(default=5.0, gt=0)
     task_timeout_s: float = Field(default=5.0, gt=0, le=120)
+    task_busy_s: float = Field(default=4.0, gt=0, le=120)
     heartbeat_interval_s: float = Field(default=2.0, ge=0.1, le=60)
     graceful_shutdown_s: float = Field(default=10.0, ge=0)
     smoke: bool = False

@@ -377,6 +377,7 @@ def _emit_finished(
         error_type=error.error_type if error else None,
         attempts=run.attempt,
         elapsed=m.seconds_since(run.started_at),
+        cached=run.cached,
     )
 
 

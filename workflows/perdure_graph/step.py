@@ -149,6 +149,8 @@ def _apply_reply(m: Machine, happened: EffectDone | EffectFailed) -> None:
     frame = m.state.frames[place.frame]
     node = m.graph.nodes[place.node]
     if isinstance(happened, EffectDone):
+        run, meta = frame.nodes[node.id], happened.reply.meta
+        run.cached = run.cached or (meta is not None and meta.cached)
         lifecycle.resume(m, frame, node, happened.reply)
     else:
         error = NodeError(happened.message, happened.error_type)

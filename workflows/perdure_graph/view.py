@@ -10,8 +10,8 @@ from .events import Event
 from .graph import Graph
 from .nodes.base import Form
 from .request import RunError, RunResult, RunStatus
-from .state import IterationRun, LoopRun, NodeRun, RunState
 from .sizes import size_of
+from .state import IterationRun, LoopRun, NodeRun, RunState
 from .step import reasons
 
 PAGE_EVENTS = 500

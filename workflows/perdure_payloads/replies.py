@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 from temporalio import activity
 from temporalio.converter import DataConverter
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
@@ -45,7 +46,7 @@ class _Held(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         reply = await self.next.execute_activity(input)
-        size = len(reply.model_dump_json()) if isinstance(reply, BaseModel) else 0
+        size = len(to_json(reply)) if isinstance(reply, BaseModel) else 0
         if size >= self._threshold:
             await self._until_available(size)
         return reply

@@ -33,6 +33,8 @@ async def _record(meta: EffectMeta) -> outbox.Answer:
             RecordEvents.activity,
             RecordEvents(meta=meta),
             result_type=Recorded,
+            activity_id=meta.key,
+            summary="record events",
             start_to_close_timeout=_TRY,
             # Also bounds the wait for a worker, or a run could not end without one.
             schedule_to_close_timeout=_TAKEN,
@@ -58,6 +60,7 @@ class Log:
         self.box = box
         self._gathering: asyncio.Task[None] | None = None
         self._flushes = 0
+        self.flushing = False
         self.closing = False
 
     def carry(self, key: str, effect: Effect) -> Effect:
@@ -86,7 +89,8 @@ class Log:
 
     async def _gather(self) -> None:
         pause = _GATHER_S
-        while self.box.unsent(self._state):
+        # A cancelled flush looks like one that the store did not take: nothing may start after `hush`.
+        while not self.closing and self.box.unsent(self._state):
             await workflow.sleep(pause)
             if self.box.unsent(self._state) and await self._flush() == "no":
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
@@ -98,7 +102,9 @@ class Log:
         self._flushes += 1
         key = f"!events#{self._flushes}"
         events = self.box.take(self._state, key, probe=True)
+        self.flushing = True
         answer = await _record(self._meta(key, events))
+        self.flushing = False
         self.box.settle(self._state, key, answer)
         return answer
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, assert_never
 
+from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, ChildWorkflowError, TimeoutError
 
@@ -33,6 +35,10 @@ from perdure_graph.request import RunOptions
 from perdure_graph.window import WindowOutcome
 
 from .policies import activity_options
+
+# Errors of `perdure_payloads`, known by name: blobs are out of reach, a worker lacks a key.
+_MENDABLE = ("BlobsUnavailable", "KeyUnknown")
+_OUTAGE_PAUSE = timedelta(seconds=5)
 
 Deliver = Callable[[Input], None]
 Carry = Callable[[str, Effect], Effect]
@@ -92,7 +98,7 @@ class Performer:
                     assert_never(dispatch)
 
     def _call(self, call: Call) -> None:
-        size = len(call.effect.model_dump_json().encode())
+        size = len(to_json(call.effect))
         limit = self._options.max_value_bytes
         if size > limit:
             # Sent anyway, it would fail the whole run, or its task again and again, without naming the node.
@@ -123,12 +129,18 @@ class Performer:
             if self._effects.get(call.key) is not done:
                 return
             del self._effects[call.key]
-            if error is not None:
+            if error is not None and _unread(error):
+                self._effects[call.key] = asyncio.create_task(self._again(call))
+            elif error is not None:
                 self._deliver(EffectFailed(call.key, *_explain(error)))
             elif not done.cancelled():
                 self._deliver(EffectDone(call.key, done.result()))
 
         task.add_done_callback(over)
+
+    async def _again(self, call: Call) -> None:
+        await workflow.sleep(_OUTAGE_PAUSE, summary=call.key)
+        self._call(call)
 
     def _time(self, key: str, seconds: float) -> None:
         task = asyncio.create_task(workflow.sleep(seconds, summary=key))
@@ -201,15 +213,28 @@ async def _tell(handle: workflow.ChildWorkflowHandle[Any, Any], commands: list[C
                 continue
         try:
             await handle.signal(name, command)
-        except ApplicationError:
+        except (ApplicationError, CancelledError):
             # It has ended meanwhile: its outcome is on the way.
             return
+
+
+def _unread(error: BaseException) -> bool:
+    """Whether no worker could read the request, for a reason that an operator can mend: nothing was performed."""
+    cause = error.cause if isinstance(error, ActivityError) else None
+    match cause:
+        case ApplicationError(cause=ApplicationError(type=kind), type=None):
+            return kind in _MENDABLE
+        case _:
+            return False
 
 
 def _explain(error: BaseException) -> tuple[str, str, bool]:
     """Message and type of what made an effect or a window fail for good; whether its worker fell silent."""
     cause = error.cause if isinstance(error, ActivityError | ChildWorkflowError) else error
     match cause:
+        case ApplicationError(cause=ApplicationError() as inner, type=None):
+            # The SDK says only that a request could not be read; beneath it stands why.
+            return inner.message, inner.type or "ApplicationError", False
         case ApplicationError():
             return cause.message, cause.type or "ApplicationError", False
         case TimeoutError():

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError
@@ -51,7 +52,8 @@ class GraphRun:
             self._problem = error
 
     def _open(self, request: Any) -> Shell:
-        before = continuation_of(request)
+        # Only a history of the run itself hands a state over; from anybody else it would be no request, and be refused.
+        before = continuation_of(request) if workflow.info().continued_run_id else None
         if before is not None:
             return Shell(graph_of(before.graph), before.state, before, self._watch)
         asked = _read(request)
@@ -258,7 +260,7 @@ def _read(request: Any) -> RunRequest:
 
 def _conclude(outcome: RunResult, limit: int) -> RunResult:
     """Return the result, or fail the workflow with it; a result too large to return fails by name."""
-    size = len(outcome.model_dump_json().encode())
+    size = len(to_json(outcome))
     if size > limit:
         largest = max(outcome.outputs, key=lambda name: len(json.dumps(outcome.outputs[name])), default="")
         raise ApplicationError(

@@ -117,7 +117,9 @@ class Shell:
         )
 
     def _may_leave(self) -> bool:
-        return self.over or (self._performer.quiet and workflow.all_handlers_finished())
+        # A flush cut short would be due again in the next history, and cut short there: it lasts seconds, so wait.
+        quiet = self._performer.quiet and not self.log.flushing and workflow.all_handlers_finished()
+        return self.over or quiet
 
     async def close(self) -> None:
         """Wait for children that were cancelled, and record the last events."""

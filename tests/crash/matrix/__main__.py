@@ -10,8 +10,10 @@ import asyncio
 import os
 import random
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fakes.postgres import binaries, postgres
@@ -19,7 +21,7 @@ from fakes.postgres import binaries, postgres
 from .commands import pause_all, stop_all
 from .outages import blobs_away, postgres_away
 from .play import Outcome
-from .report import complaint, line, table
+from .report import complaint, detail, line, table
 from .servers import kill_servers
 from .stand import standing
 from .target import Target, counting
@@ -74,6 +76,7 @@ async def stop(target: Target, plan: Plan, chance: random.Random) -> list[Outcom
         return await stop_all(stand, plan.stops, chance)
 
 
+Say = Callable[[str], None]
 Kind = Callable[[Target, Plan, random.Random], Awaitable[list[Outcome]]]
 KINDS: dict[str, Kind] = {
     "worker": worker,
@@ -85,18 +88,19 @@ KINDS: dict[str, Kind] = {
 }
 
 
-async def run(plan: Plan, kinds: list[str]) -> list[Outcome]:
+async def run(plan: Plan, kinds: list[str], say: Say) -> list[Outcome]:
     """Run the kinds one after the other; each has the same moments whichever others run."""
     outcomes: list[Outcome] = []
     async with counting() as target:
         for kind in kinds:
             began = time.monotonic()
-            found = await KINDS[kind](target, plan, random.Random(f"{plan.seed} {kind}"))  # noqa: S311
+            found = await KINDS[kind](target, plan, random.Random(f"{plan.seed} {kind}"))
             outcomes += found
-            sys.stderr.write(f"{kind}: {len(found)} runs in {time.monotonic() - began:.0f} s\n")
+            say(f"{kind}: {len(found)} runs in {time.monotonic() - began:.0f} s")
             for outcome in found:
+                sys.stderr.write(f"{detail(outcome)}\n")
                 if not outcome.fine:
-                    sys.stderr.write(f"  {complaint(outcome)}\n")
+                    say(f"  {complaint(outcome)}")
     return outcomes
 
 
@@ -114,10 +118,29 @@ def _parse(argv: list[str] | None) -> tuple[Plan, list[str]]:
     return Plan(every=given.every, parallel=given.parallel, seed=given.seed), kinds
 
 
+@contextmanager
+def _log_aside() -> Iterator[Say]:
+    """Send what killed and starved workers say to a file, where every case is listed too; gives a way to speak up."""
+    log, name = tempfile.mkstemp(prefix="perdure-crash-", suffix=".log")
+    speaker = os.dup(2)
+
+    def say(text: str) -> None:
+        os.write(speaker, f"{text}\n".encode())
+
+    say(f"every case, and what the workers say: {name}")
+    os.dup2(log, 2)
+    try:
+        yield say
+    finally:
+        sys.stderr.flush()
+        os.dup2(speaker, 2)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Kill, print the table and the line; 1 when anything was lost or done twice."""
     plan, kinds = _parse(argv)
-    outcomes = asyncio.run(run(plan, kinds))
+    with _log_aside() as say:
+        outcomes = asyncio.run(run(plan, kinds, say))
     print(table(outcomes))
     print(line(outcomes), flush=True)
     return 0 if outcomes and all(outcome.fine for outcome in outcomes) else 1

@@ -26,7 +26,8 @@ async def pause_all(stand: Stand, count: int, chance: random.Random) -> list[Out
     calm = await undisturbed(stand, seat)
     outcomes: list[Outcome] = []
     while (left := count - len(outcomes)) > 0:
-        paused = [await _paused(stand, seat, calm, chance) for _ in range(min(left, _AT_ONCE))]
+        pausing = [_paused(stand, seat, calm, chance) for _ in range(min(left, _AT_ONCE))]
+        paused = list(await asyncio.gather(*pausing))
         outcomes += await _restarted(stand, seat, paused, calm)
     return outcomes
 
@@ -60,7 +61,7 @@ async def _restarted(stand: Stand, seat: Seat, paused: list[tuple[Run, Outcome]]
             outcome.lost.append("the resume was refused")
         found = await conclude(run, outcome, calm)
         outcome.delay = None
-        went_on = first_after([event for events in found.values() for event in events], asked)
+        went_on = first_after([event for events in found.values() for event in events], asked, seat.identity)
         outcome.recovery = None if went_on is None else went_on - asked
         return outcome
 

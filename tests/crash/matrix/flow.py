@@ -23,7 +23,7 @@ ANSWER = {"note": "fine"}
 UNANSWERED_S = 1.0
 
 # Larger than the threshold from which values live in the blob store, see `stand`.
-PAPER = "".join(random.Random(4).choices(string.ascii_letters + string.digits, k=4000))  # noqa: S311
+PAPER = "".join(random.Random(4).choices(string.ascii_letters + string.digits, k=4000))
 
 OPTIONS = RunOptions(window_items=WINDOW, nodes={"remind": NodeOptions(deadline_s=UNANSWERED_S)})
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fakes.postgres import Postgres
 
-from .histories import Moment, first_after
+from .histories import Moment
 from .play import Outcome, Undisturbed, begin, conclude, struck_at, undisturbed
 from .stand import Seat, Stand
 
@@ -29,12 +28,11 @@ async def _struck(stand: Stand, seat: Seat, kind: str, outage: Outage, moment: M
         outcome.struck = False
         await conclude(run, outcome, calm)
         return outcome
-    began = time.time()
     async with outage():
         pass
-    found = await conclude(run, outcome, calm)
-    went_on = first_after([event for events in found.values() for event in events], began)
-    outcome.recovery = None if went_on is None else went_on - began
+    await conclude(run, outcome, calm)
+    # Some events of the history come in any case: only the end tells what the outage cost.
+    outcome.recovery = None if outcome.delay is None else max(0.0, outcome.delay)
     return outcome
 
 

@@ -19,7 +19,7 @@ from perdure_graph.events import Event
 from perdure_graph.request import RunResult
 
 from . import flow
-from .histories import Moment, asked_twice, histories, reached
+from .histories import SCOPES, Moment, asked_twice, histories, reached
 from .recorded import complete, recorded
 from .stand import Seat, Stand
 
@@ -114,6 +114,7 @@ class Run:
         finally:
             for task in answering:
                 task.cancel()
+            await asyncio.gather(*answering, return_exceptions=True)
 
     async def _answer(self, key: str) -> None:
         while True:
@@ -149,6 +150,10 @@ async def undisturbed(stand: Stand, seat: Seat) -> Undisturbed:
     sizes = {scope: len(events) for scope, events in found.items()}
     kept = await recorded(stand.store, run.handle.run_id)
     counts = {scope: len(numbers) for scope, numbers in kept.items()}
+    assert counts.get("") == len(run.seen), (
+        f"of the {len(run.seen)} events of the undisturbed run, {counts} are recorded"
+    )
+    assert counts.keys() == set(SCOPES), f"recorded are {counts}"
     return Undisturbed(result, _kinds(run.seen), run.ended - run.began, sizes, counts)
 
 

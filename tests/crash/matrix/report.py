@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from .play import Outcome
 
@@ -31,12 +32,7 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     counts = count(outcomes)
     recoveries = [outcome.recovery for outcome in outcomes if outcome.recovery is not None]
     delays = [outcome.delay for outcome in outcomes if outcome.delay is not None]
-    times = (
-        percentile(recoveries, 0.5),
-        percentile(recoveries, 0.95),
-        percentile(recoveries, 1),
-        percentile(delays, 0.95),
-    )
+    times = [percentile(recoveries, share) for share in (0.5, 0.95, 1)] + [percentile(delays, 0.95)]
     numbers = (counts["kills"], counts["recovered"], counts["lost"], counts["doubled"])
     return (name, *map(str, numbers), *("" if time is None else f"{time:.1f} s" for time in times))
 
@@ -55,6 +51,11 @@ def line(outcomes: Sequence[Outcome]) -> str:
     """Sum everything up in one line of JSON."""
     recovery = percentile([outcome.recovery for outcome in outcomes if outcome.recovery is not None], 0.95)
     return json.dumps({**count(outcomes), "recovery_p95_s": None if recovery is None else round(recovery, 2)})
+
+
+def detail(outcome: Outcome) -> str:
+    """Write a case as a line of JSON."""
+    return json.dumps(asdict(outcome))
 
 
 def complaint(outcome: Outcome) -> str:

@@ -109,7 +109,7 @@ async def standing(target: Target, *, file: bool = False, store: str | None = No
         db = folder / "temporal.db" if file else None
         store = store or f"sqlite:///{folder}/store.db"
         await migrate.upgrade(parse(store))
-        os.environ |= {"PERDURE_STORE": store, "PERDURE_HTTP_ALLOW": f"127.0.0.1:{target.port}"}
+        os.environ["PERDURE_HTTP_ALLOW"] = f"127.0.0.1:{target.port}"
         server = await start_server(db=db)
         settings = WorkerSettings(
             address=server.address,
@@ -118,6 +118,7 @@ async def standing(target: Target, *, file: bool = False, store: str | None = No
             blobs=str(folder / "blobs"),
             blobs_create=False,
             blob_threshold=BLOB_THRESHOLD,
+            store=store,
             sticky_timeout_s=EMBEDDED_STICKY_S,
             graceful_shutdown_s=1.0,
             log_level="error",

@@ -1,0 +1,83 @@
+"""The run store as a client reads it: events that a run no longer keeps itself, and the log with those of its windows.
+
+The store needs the worker extra and its URL (`PERDURE_STORE`, the same as the workers'); runs need neither.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, SerializeAsAny
+
+from perdure_graph.errors import PlatformError
+from perdure_graph.events import EVENTS, Event
+
+if TYPE_CHECKING:
+    from perdure_store.read import Store
+
+STORE_VARIABLE = "PERDURE_STORE"
+
+
+class LogEntry(BaseModel):
+    """One event of a run or of one of its windows. `position` counts over all of them, from 1 without gaps."""
+
+    model_config = ConfigDict(frozen=True)
+
+    position: int
+    scope: str
+    event: SerializeAsAny[Event]
+
+
+class Archive:
+    """A run store by its URL, opened for each reading. Without a URL that of the environment."""
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = url or os.environ.get(STORE_VARIABLE)
+
+    async def events(self, run_id: str, after: int, before: int) -> list[Event]:
+        """Read the events of the run itself numbered above `after` and below `before`.
+
+        Raises:
+            PlatformError: no store is configured, or it does not answer, or it lacks them.
+        """
+        wanted = before - after - 1
+        async with self._open(f"events {after + 1} to {before - 1} of run {run_id!r}") as store:
+            found: list[Event] = []
+            while len(found) < wanted:
+                page = await store.events_of_scope(run_id, "", after + len(found))
+                if not page:
+                    raise PlatformError(
+                        f"the run store has no event {after + len(found) + 1} of run {run_id!r}: is it the one the "
+                        f"workers record to? Check {STORE_VARIABLE}."
+                    )
+                found += EVENTS.validate_python([stored.data for stored in page])
+        return found[:wanted]
+
+    async def follow(self, run_id: str, after: int) -> AsyncIterator[LogEntry]:
+        """Yield the entries after a position, until the run has ended and everything is recorded.
+
+        Raises:
+            PlatformError: no store is configured, or it does not answer.
+        """
+        async with self._open(f"the log of run {run_id!r}") as store:
+            async for stored in store.follow(run_id, after):
+                (event,) = EVENTS.validate_python([stored.data])
+                yield LogEntry(position=stored.position, scope=stored.scope, event=event)
+
+    def _open(self, what: str) -> AbstractAsyncContextManager[Store]:
+        if not self._url or self._url == "off":
+            raise PlatformError(
+                f"{what} can only be read from the run store, and none is configured here. "
+                f"Set {STORE_VARIABLE} to the one that the workers record to."
+            )
+        try:
+            from perdure_store.read import Store
+        except ImportError as error:
+            raise PlatformError(
+                f"{what} can only be read from the run store, which needs the worker extra ({error}). Install it: "
+                "pip install 'perdure[worker]'"
+            ) from error
+        return Store.open(self._url)

@@ -1,0 +1,68 @@
+"""What a worker does around every effect: record the events that ride in it, keep its reply where a node wants that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from perdure_graph.effects import Effect, EffectMeta, Reply, ReplyMeta
+from perdure_store.kept import MAX_KEPT_BYTES, key_of, scope_of
+from perdure_store.recorder import Recorder
+
+
+class Effects(Interceptor):
+    """Acts on the `EffectMeta` of requests and answers with the `ReplyMeta` of replies."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Wrap the activity."""
+        return _Performed(next, self._recorder)
+
+
+class _Performed(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, recorder: Recorder) -> None:
+        super().__init__(next)
+        self._recorder = recorder
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        effect = input.args[0] if input.args else None
+        if not isinstance(effect, Effect) or effect.meta is None:
+            return await self.next.execute_activity(input)
+        recorded: Literal["yes", "no", "off"] = "no"
+        # Beside the work, not before it. The recorder neither raises nor takes longer than its limit.
+        task = asyncio.create_task(self._recorder.record(effect.meta))
+        try:
+            reply, cached = await self._reply(input, effect, effect.meta)
+        finally:
+            recorded = await task
+        if not isinstance(reply, Reply):
+            return reply
+        return reply.model_copy(update={"meta": ReplyMeta(recorded=recorded, cached=cached)})
+
+    async def _reply(self, input: ExecuteActivityInput, effect: Effect, meta: EffectMeta) -> tuple[Any, bool]:
+        """Take the reply to an equal request where the node allows that, else perform the effect."""
+        if meta.cache is None or meta.retry != "safe":
+            return await self.next.execute_activity(input), False
+        scope, key = scope_of(meta, meta.cache.scope), key_of(effect)
+        kept = await self._recorder.find(scope, key)
+        if kept is not None and (known := _read(effect, kept)) is not None:
+            return known, True
+        reply = await self.next.execute_activity(input)
+        if isinstance(reply, Reply) and len(to_json(reply)) <= MAX_KEPT_BYTES:
+            kept = reply.model_dump(mode="json", exclude={"meta"})
+            await self._recorder.keep(scope, key, meta.run_id, kept, meta.cache.ttl_s)
+        return reply, False
+
+
+def _read(effect: Effect, kept: dict[str, Any]) -> Reply | None:
+    try:
+        return type(effect).reply.model_validate(kept)
+    except ValidationError:
+        # Another version of the node wrote it.
+        return None
