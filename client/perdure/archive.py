@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
 from perdure_graph.errors import PlatformError
-from perdure_graph.events import EVENTS, Event
+from perdure_graph.events import Event
 
 if TYPE_CHECKING:
     from perdure_store.read import Store
+    from perdure_store.records import StoredEvent
 
 STORE_VARIABLE = "PERDURE_STORE"
+_OFF = "off"
 
 
 class LogEntry(BaseModel):
@@ -53,22 +55,46 @@ class Archive:
                         f"the run store has no event {after + len(found) + 1} of run {run_id!r}: is it the one the "
                         f"workers record to? Check {STORE_VARIABLE}."
                     )
-                found += EVENTS.validate_python([stored.data for stored in page])
+                found += [stored.event for stored in page]
         return found[:wanted]
 
-    async def follow(self, run_id: str, after: int) -> AsyncIterator[LogEntry]:
-        """Yield the entries after a position, until the run has ended and everything is recorded.
+    async def log(self, run_id: str, after: int, *, follow: bool) -> AsyncIterator[LogEntry]:
+        """Yield the entries after a position; with `follow` until the run has ended and everything is recorded.
 
         Raises:
+            RunNotFound: the store does not know the run, and it is not followed.
             PlatformError: no store is configured, or it does not answer.
         """
         async with self._open(f"the log of run {run_id!r}") as store:
-            async for stored in store.follow(run_id, after):
-                (event,) = EVENTS.validate_python([stored.data])
-                yield LogEntry(position=stored.position, scope=stored.scope, event=event)
+            async for stored in store.follow(run_id, after) if follow else _recorded(store, run_id, after):
+                yield LogEntry(position=stored.position, scope=stored.scope, event=stored.event)
+
+    async def history(self, run_id: str, after: int) -> AsyncIterator[Event]:
+        """Yield the recorded events of the run itself numbered above `after`, of a run that its server has forgotten.
+
+        Raises:
+            RunNotFound: the store does not know it either.
+            PlatformError: no store is configured, or it does not answer.
+        """
+        async with self._open(f"the events of run {run_id!r}") as store:
+            await store.run(run_id)
+            while page := await store.events_of_scope(run_id, "", after):
+                for stored in page:
+                    yield stored.event
+                after = page[-1].seq
+
+    @property
+    def url(self) -> str | None:
+        """Where the store is."""
+        return self._url
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a store to read."""
+        return bool(self._url) and self._url != _OFF
 
     def _open(self, what: str) -> AbstractAsyncContextManager[Store]:
-        if not self._url or self._url == "off":
+        if not self._url or not self.configured:
             raise PlatformError(
                 f"{what} can only be read from the run store, and none is configured here. "
                 f"Set {STORE_VARIABLE} to the one that the workers record to."
@@ -81,3 +107,11 @@ class Archive:
                 "pip install 'perdure[worker]'"
             ) from error
         return Store.open(self._url)
+
+
+async def _recorded(store: Store, run_id: str, after: int) -> AsyncIterator[StoredEvent]:
+    await store.run(run_id)
+    while page := await store.events(run_id, after):
+        for stored in page:
+            yield stored
+        after = page[-1].position

@@ -29,6 +29,7 @@ from perdure_graph.request import Pin, RunOptions, RunRequest, RunResult
 from perdure_graph.step import check_request
 from perdure_payloads import data_converter, value_limit
 
+from .archive import Archive
 from .diff import RunDiff, diff_runs
 from .handle import RunHandle
 
@@ -56,6 +57,8 @@ class Client:
 
     task_timeout: how long a worker may take for one task of a run, 10 s where not given; a run whose worker was
         killed in the middle of a task waits for the rest of it.
+    store: URL of the run store, that of the workers; by default `PERDURE_STORE`. Only what a run no longer keeps
+        itself is read from it.
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class Client:
         task_queue: str = naming.TASK_QUEUE,
         *,
         task_timeout: timedelta | None = None,
+        store: str | None = None,
     ) -> None:
         self.temporal = temporal
         self.task_queue = task_queue
         self.task_timeout = task_timeout
+        self._archive = Archive(store)
 
     @classmethod
     async def connect(
@@ -77,6 +82,7 @@ class Client:
         namespace: str = naming.NAMESPACE,
         task_queue: str = naming.TASK_QUEUE,
         task_timeout: timedelta | None = None,
+        store: str | None = None,
         **options: Any,
     ) -> Self:
         """Connect to a Temporal server. `options` go to `temporalio.client.Client.connect` (tls, api_key, ...).
@@ -95,7 +101,7 @@ class Client:
                 f"no Temporal server answers at {address!r}. Start one with `perdure dev`, or give its "
                 "address in PERDURE_ADDRESS."
             ) from error
-        return cls(temporal, task_queue, task_timeout=task_timeout)
+        return cls(temporal, task_queue, task_timeout=task_timeout, store=store)
 
     async def start(
         self,
@@ -189,7 +195,8 @@ class Client:
 
     def run(self, run_id: str) -> RunHandle:
         """Address a run that exists."""
-        return RunHandle(self.temporal.get_workflow_handle(run_id, result_type=RunResult), self.temporal)
+        workflow = self.temporal.get_workflow_handle(run_id, result_type=RunResult)
+        return RunHandle(workflow, self.temporal, self._archive)
 
     async def list(self, *, status: str | None = None, limit: int = 100) -> list[RunSummary]:
         """List runs, newest first. `status` is one of those of `RunResult`, or `running`, `pausing`, `paused`."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from perdure_graph.definition import definition
 from perdure_graph.events import ContainerCompleted, Event, NodeFinished
-from perdure_graph.fork_plan import definition
 from perdure_graph.graph import Graph, graph_of
-from perdure_graph.reuse import Outcomes
+from perdure_graph.outcomes import Outcomes
 
 if TYPE_CHECKING:
     from .handle import RunHandle

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from perdure_graph.errors import InvalidInputs
 from perdure_graph.fork_plan import Split, split
 from perdure_graph.graph import Graph, graph_of
+from perdure_graph.outcomes import Outcomes
 from perdure_graph.request import Asked, Pin, Reused, RunOptions, RunRequest
-from perdure_graph.reuse import Outcomes
 from perdure_graph.step import check_request
 
 Variables = Mapping[str, Mapping[str, Any]]

@@ -33,10 +33,11 @@ from perdure_graph.errors import (
 )
 from perdure_graph.events import Event
 from perdure_graph.graph import Graph
+from perdure_graph.outcomes import Outcomes
 from perdure_graph.request import Pin, RunError, RunOptions, RunResult
-from perdure_graph.reuse import Outcomes
 from perdure_graph.view import EventPage, RunView
 
+from .archive import Archive, LogEntry
 from .fork import ForkPlan, plan_fork
 from .workers import deserted_queues, has_worker, view_from_outside
 
@@ -70,9 +71,15 @@ class RunHandle:
     can be given again.
     """
 
-    def __init__(self, workflow: WorkflowHandle[Any, RunResult], temporal: TemporalClient | None = None) -> None:
+    def __init__(
+        self,
+        workflow: WorkflowHandle[Any, RunResult],
+        temporal: TemporalClient | None = None,
+        archive: Archive | None = None,
+    ) -> None:
         self._workflow = workflow
         self._temporal = temporal
+        self._archive = archive or Archive()
 
     @property
     def run_id(self) -> str:
@@ -148,18 +155,44 @@ class RunHandle:
     async def events(self, after: int = 0) -> AsyncIterator[Event]:
         """Yield events in order, from the one after number `after`, until the run has ended.
 
-        To resume later, pass the `seq` of the last event seen.
+        To resume later, pass the `seq` of the last event seen. Those that a long run keeps no more, and those of a run
+        that the server has forgotten, are read from the run store.
+
+        Raises:
+            RunNotFound: no such run.
+            PlatformError: the run store is needed, and there is none or it does not answer.
         """
         wait = _POLL_FIRST_S
         while True:
-            page = await self._query(naming.EVENTS, EventPage, after)
-            for event in page.events:
+            try:
+                page = await self._query(naming.EVENTS, EventPage, after)
+            except RunNotFound:
+                if not self._archive.configured:
+                    raise
+                async for event in self._archive.history(self.run_id, after):
+                    yield event
+                return
+            older = await self._archive.events(self.run_id, after, page.first) if page.first > after + 1 else []
+            for event in [*older, *page.events]:
                 yield event
                 after = event.seq
             if page.ended:
                 return
             wait = _POLL_FIRST_S if page.events else min(wait * 1.5, _POLL_MOST_S)
             await asyncio.sleep(wait)
+
+    def log(self, after: int = 0, *, follow: bool = True) -> AsyncIterator[LogEntry]:
+        """Yield what the run store has of the run and of the windows of its iterations, in the order of recording.
+
+        To resume later, pass the `position` of the last entry seen.
+
+        follow: go on until the run has ended.
+
+        Raises:
+            RunNotFound: nothing of the run is recorded, and it is not followed.
+            PlatformError: there is no run store, or it does not answer.
+        """
+        return self._archive.log(self.run_id, after, follow=follow)
 
     async def pause(self, reason: str = "", *, id: str | None = None) -> RunView:
         """Start nothing new; what is in flight finishes and is kept."""
@@ -344,7 +377,7 @@ class RunHandle:
 
         if self._temporal is None:
             raise CommandRefused("this handle cannot start runs; take one from `Client.run`.")
-        client = Client(self._temporal, (await self._describe()).task_queue)
+        client = Client(self._temporal, (await self._describe()).task_queue, store=self._archive.url)
         return await client.start_request(planned.graph, planned.request, run_id)
 
 

@@ -29,4 +29,4 @@ async def embedded(*, db: Path | None = None, ui: bool = False) -> AsyncGenerato
             f"the embedded stack needs the worker ({error}). Install it: pip install 'perdure[worker]'"
         ) from error
     async with start(db=db, ui=ui) as stack:
-        yield Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout)
+        yield Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout, store=stack.store_url)

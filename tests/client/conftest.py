@@ -49,6 +49,7 @@ class Outside:
         """Run a command of the real command line against the stack."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
         environment |= {"PERDURE_ADDRESS": self.stack.address, "PERDURE_TASK_QUEUE": self.stack.task_queue}
+        environment["PERDURE_STORE"] = self.stack.store_url
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -77,7 +78,7 @@ async def _outside(stack: EmbeddedStack, worker_settings: WorkerSettings) -> Asy
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PERDURE_HTTP_ALLOW", f"127.0.0.1:{server.port}")
             async with embedded(chosen) as own:
-                yield Outside(Client(own.client, own.task_queue), own, server)
+                yield Outside(Client(own.client, own.task_queue, store=own.store_url), own, server)
 
 
 @pytest.fixture

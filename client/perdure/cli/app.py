@@ -157,13 +157,17 @@ def events(
     run: Run,
     after: Annotated[int, typer.Option("--after", min=0, help="Only events numbered above this.")] = 0,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on until the run ends.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also those of the windows of large iterations, from the run store.")
+    ] = False,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Show what happened in a run; with --json one event per line."""
     from . import look
 
-    _finish(lambda out: look.events(run, address, out, after=after, follow=follow), as_json, run)
+    show = look.log if every else look.events
+    _finish(lambda out: show(run, address, out, after=after, follow=follow), as_json, run)
 
 
 @app.command()

@@ -25,12 +25,13 @@ PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Temporal server and the queue on which runs are started; `blobs` where that is known from elsewhere."""
+    """A Temporal server and the queue on which runs are started; `blobs` and `store` where known from elsewhere."""
 
     address: str
     namespace: str
     task_queue: str
     blobs: str | None = None
+    store: str | None = None
 
 
 def configured(address: str | None) -> Server | None:
@@ -38,8 +39,9 @@ def configured(address: str | None) -> Server | None:
     if not address:
         return None
     namespace = os.environ.get("PERDURE_NAMESPACE") or NAMESPACE
-    blobs = next((stack.blobs for stack in running() if stack.address == address), None)
-    return Server(address, namespace, os.environ.get("PERDURE_TASK_QUEUE") or TASK_QUEUE, blobs)
+    task_queue = os.environ.get("PERDURE_TASK_QUEUE") or TASK_QUEUE
+    dev = next((stack for stack in running() if stack.address == address), None)
+    return Server(address, namespace, task_queue, dev and dev.blobs, dev and dev.store)
 
 
 def required(address: str | None) -> Server:
@@ -59,7 +61,8 @@ def required(address: str | None) -> Server:
     if len(stacks) > 1:
         listed = ", ".join(f"{stack.address} (pid {stack.pid})" for stack in stacks)
         raise PlatformError(f"several `perdure dev` are running: {listed}. Choose one with --address.")
-    return Server(stacks[0].address, stacks[0].namespace, stacks[0].task_queue, stacks[0].blobs)
+    dev = stacks[0]
+    return Server(dev.address, dev.namespace, dev.task_queue, dev.blobs, dev.store)
 
 
 async def connect(server: Server) -> Client:
@@ -76,7 +79,9 @@ async def connect(server: Server) -> Client:
     if key or os.environ.get("PERDURE_TLS", "").lower() in ("1", "true", "yes", "on"):
         options = {"api_key": key or None, "tls": True}
     options["data_converter"] = data_converter(payload_settings(server))
-    return await Client.connect(server.address, namespace=server.namespace, task_queue=server.task_queue, **options)
+    return await Client.connect(
+        server.address, namespace=server.namespace, task_queue=server.task_queue, store=server.store, **options
+    )
 
 
 def payload_settings(server: Server | None) -> PayloadSettings:
@@ -109,7 +114,7 @@ async def connected(
 
     chosen = settings(address=None, db=None, ui_port=None)
     async with own_stack(say, chosen, worker_process=worker_process) as stack:
-        yield Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout)
+        yield Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout, store=stack.store_url)
 
 
 @asynccontextmanager

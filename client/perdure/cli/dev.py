@@ -30,7 +30,15 @@ async def dev(db: Path | None, ui_port: int | None, out: Output) -> int:
     given |= {name: value for name, value in (("db", db), ("ui_port", ui_port)) if value is not None}
     chosen = settings(**given)
     async with own_stack(out.note, chosen, ui=True) as stack:
-        state = DevStack(os.getpid(), stack.address, stack.namespace, stack.task_queue, stack.ui_url, stack.blobs)
+        state = DevStack(
+            os.getpid(),
+            stack.address,
+            stack.namespace,
+            stack.task_queue,
+            stack.ui_url,
+            stack.blobs,
+            stack.store_url,
+        )
         with announced(state), interrupts() as asked:
             out.say(f"address:    {stack.address}")
             out.say(f"web UI:     {stack.ui_url}")

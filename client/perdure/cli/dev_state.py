@@ -23,6 +23,7 @@ class DevStack:
     task_queue: str
     ui_url: str | None
     blobs: str | None = None
+    store: str | None = None
 
 
 def folder() -> Path:

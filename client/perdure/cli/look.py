@@ -58,6 +58,19 @@ def show_view(view: RunView, out: Output) -> None:
     show_outputs(view.outputs, out)
 
 
+async def log(run_id: str, address: str | None, out: Output, *, after: int, follow: bool) -> int:
+    """Write what the run store has of a run and its windows, by position; with `follow` until the run ends."""
+    handle = (await connect(required(address))).run(run_id)
+    boards: dict[str, Board] = {}
+    async for entry in handle.log(after, follow=follow):
+        if out.as_json:
+            out.json({"position": entry.position, "scope": entry.scope, **entry.event.model_dump(mode="json")})
+            continue
+        board = boards.setdefault(entry.scope, Board())
+        out.say(f"{entry.position:>6} {entry.scope:<16} {_line(entry.event, board)}")
+    return OK
+
+
 async def events(run_id: str, address: str | None, out: Output, *, after: int, follow: bool) -> int:
     """Write the events of a run, one per line; with `follow` until the run ends."""
     server = required(address)
@@ -84,6 +97,10 @@ def _show_event(event: Event, board: Board, out: Output) -> None:
     if out.as_json:
         out.json(event.model_dump(mode="json"))
         return
+    out.say(_line(event, board))
+
+
+def _line(event: Event, board: Board) -> str:
     row = board.apply(event)
     at = datetime.fromtimestamp(event.at / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
     about: list[str] = []
@@ -93,7 +110,7 @@ def _show_event(event: Event, board: Board, out: Output) -> None:
         value = getattr(event, name, None)
         if value is not None and value != "":
             about.append(f"{name}={value!r}" if name in ("text", "error") else f"{name}={value}")
-    out.say(f"{event.seq:>5} {at} {event.type:<24} {' '.join(about)}".rstrip())
+    return f"{event.seq:>5} {at} {event.type:<24} {' '.join(about)}".rstrip()
 
 
 async def result(run_id: str, address: str | None, out: Output) -> int:

@@ -19,8 +19,8 @@ from perdure_graph.errors import InvalidInputs
 from perdure_graph.events import Event, NodeFinished, NodeRetry
 from perdure_graph.graph import Graph, Node, graph_of
 from perdure_graph.nodes.human_input import TIMEOUT
+from perdure_graph.outcomes import Outcomes, inside
 from perdure_graph.request import RunResult
-from perdure_graph.reuse import Outcomes, inside
 from perdure_graph.values import ValueType
 
 MAX_EXPECTED_BYTES = 50_000
