@@ -68,8 +68,8 @@ format: deps ## fix what can be fixed
 test: setup ## all tests
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
-crash: setup ## only the tests that kill processes
-	$(BIN)/pytest -m crash
+crash: setup ## kill everything at every moment, print what was lost (docs/crash.md)
+	@PYTHONPATH=tests $(BIN)/python -m crash.matrix
 
 bench: setup ## measure
 	@$(BIN)/python benchmarks/run.py

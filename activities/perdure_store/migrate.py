@@ -95,6 +95,24 @@ async def current(connection: AsyncConnection) -> str | None:
     return await connection.run_sync(find)
 
 
+async def revision_of(address: Address) -> str | None:
+    """Give the revision of a store; None where there are no tables, or no file yet.
+
+    Raises:
+        PlatformError: the database does not answer.
+    """
+    if address.path is not None and not await asyncio.to_thread(address.path.exists):
+        return None
+    engine = connect(address)
+    try:
+        async with engine.connect() as connection:
+            return await current(connection)
+    except (SQLAlchemyError, OSError) as error:
+        raise PlatformError(f"The run store {address} cannot be read: {error}") from error
+    finally:
+        await engine.dispose()
+
+
 def revision_of_file(address: Address) -> str | None:
     """Give the revision of an SQLite store, the cheap way; None where there is none yet."""
     if address.path is None or not address.path.exists():

@@ -7,11 +7,13 @@ async with Store.open(url) as store:
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, func, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,10 +23,16 @@ from . import migrate
 from .database import Address, connect, parse
 from .derived_ends import UNFINISHED, End, Place, containers, ended_inside
 from .follow import POLL_S, Wakes, follow, wakes
-from .records import NodeRecord, RunRecord, StoredEvent, WaitRecord
-from .tables import EVENTS, NODES, RUNS, WAITS
+from .records import BlobRecord, Contents, NodeRecord, RunRecord, StoredEvent, WaitRecord
+from .tables import BLOBS, EVENTS, NODES, RESULTS, RUNS, WAITS
 
 PAGE = 500
+_MADE_YET_S = 0.1
+
+_SIZE = {
+    "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    "postgresql": "SELECT pg_database_size(current_database())",
+}
 
 
 class Store:
@@ -37,22 +45,27 @@ class Store:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, poll_s: float = POLL_S) -> AsyncGenerator[Store]:
-        """Open a store for the length of the block. `poll_s`: how often `follow` looks for news by itself.
+    async def open(cls, url: str, *, poll_s: float = POLL_S, wait_s: float = 0.0) -> AsyncGenerator[Store]:
+        """Open a store for the length of the block.
+
+        poll_s: how often `follow` looks for news by itself.
+        wait_s: how long to wait for a worker that has just been started to make the tables.
 
         Raises:
             PlatformError: there is none at this URL, it does not answer, or its tables are of another version.
         """
         address = parse(url)
-        if address.path is not None and not address.path.exists():
-            raise PlatformError(
-                f"There is no run store {str(address.path)!r}. A worker makes it with its first run; "
-                "say where it is with --store or PERDURE_STORE."
-            )
+        deadline = time.monotonic() + wait_s
+        while address.path is not None and not address.path.exists():
+            if time.monotonic() > deadline:
+                raise PlatformError(
+                    f"There is no run store {str(address.path)!r}. A worker makes it with its first run; "
+                    "say where it is with --store or PERDURE_STORE."
+                )
+            await asyncio.sleep(_MADE_YET_S)
         engine = connect(address)
         try:
-            async with _reading(engine, address) as connection:
-                await migrate.check(connection, address)
+            await _checked(engine, address, deadline)
             async with wakes(address, engine, poll_s) as news:
                 yield cls(address, engine, news)
         finally:
@@ -154,6 +167,26 @@ class Store:
         ends = _ends(rows)
         return [_node(row, ended=ended, ends=ends) for row in rows]
 
+    async def contents(self) -> Contents:
+        """Count what is in the store."""
+        tables = {"runs": RUNS, "nodes": NODES, "events": EVENTS, "waits": WAITS, "blobs": BLOBS, "results": RESULTS}
+        size = _SIZE[self.address.kind]
+        async with _reading(self._engine, self.address) as connection:
+            counts = {
+                name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+                for name, table in tables.items()
+            }
+            unfinished = select(func.count()).select_from(RUNS).where(RUNS.c.finished_at.is_(None))
+            counts["open_runs"] = (await connection.execute(unfinished)).scalar_one()
+            counts["bytes"] = (await connection.execute(text(size))).scalar_one()
+        return Contents(**counts)
+
+    async def blobs(self, run_id: str) -> list[BlobRecord]:
+        """Give the large values that workers put into the blob store for a run; the oldest first."""
+        query = select(BLOBS).where(BLOBS.c.run_id == run_id).order_by(BLOBS.c.created_at, BLOBS.c.key)
+        async with _reading(self._engine, self.address) as connection:
+            return [BlobRecord.model_validate(dict(row)) for row in (await connection.execute(query)).mappings()]
+
     async def waits(self, run_id: str | None = None, *, open_only: bool = True) -> list[WaitRecord]:
         """Give the forms and held nodes of one run, or of all; the oldest first."""
         query = select(WAITS, RUNS.c.finished_at).join(RUNS, RUNS.c.id == WAITS.c.run_id)
@@ -167,6 +200,18 @@ class Store:
             ends = await _containers_of(connection, rows)
         found = [_wait(row, ends.get(row["run_id"], {})) for row in rows]
         return [wait for wait in found if not open_only or wait.closed_at is None]
+
+
+async def _checked(engine: AsyncEngine, address: Address, deadline: float) -> None:
+    while True:
+        try:
+            async with _reading(engine, address) as connection:
+                await migrate.check(connection, address)
+            return
+        except PlatformError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_MADE_YET_S)
 
 
 @asynccontextmanager

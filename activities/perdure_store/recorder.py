@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from perdure_graph.effects import EffectMeta
 
 from .items import Batch, Item, Keep, Note
+from .notes import Notes
 from .urls import OFF
 from .writer import LIMIT_S, REST_S, NotReady, Writer, describe
 
@@ -42,6 +43,7 @@ class Recorder:
         self._limit_s = limit_s
         self._engine: AsyncEngine | None = None
         self._writer = Writer(self._commit, limit_s=limit_s, rest_s=rest_s)
+        self._notes = Notes(self._writer.write)
         self._opening: asyncio.Task[AsyncEngine] | None = None
 
     @property
@@ -80,14 +82,14 @@ class Recorder:
         now = now_ms()
         return await self._writer.write(Keep(scope, key, run_id, reply, now, now + int(ttl_s * 1000)))
 
-    async def note_blob(self, run_id: str, key: str, size: int) -> bool:
-        """Note that a large value of a run went into the blob store; False when that did not work."""
-        if self.is_off:
-            return False
-        return await self._writer.write(Note(run_id, key, size, now_ms()))
+    def note_blob(self, run_id: str, key: str, size: int) -> None:
+        """Note that a large value of a run went into the blob store; written soon, later where the store is away."""
+        if not self.is_off:
+            self._notes.add(Note(run_id, key, size, now_ms()))
 
     async def close(self) -> None:
         """Write what is waiting and let go of the database."""
+        await self._notes.close()
         await self._writer.close()
         if self._opening is not None:
             self._opening.cancel()

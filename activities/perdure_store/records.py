@@ -90,6 +90,30 @@ class WaitRecord(_Record):
     how: How | None
 
 
+class BlobRecord(_Record):
+    """A large value that a worker put into the blob store for a run or one of its windows; `key` is its hash.
+
+    bytes: as stored, compressed and encrypted.
+    """
+
+    key: str
+    bytes: int
+    created_at: int
+
+
+class Contents(_Record):
+    """How much is in a store. `bytes`: what the database takes; `open_runs` have not ended yet."""
+
+    runs: int
+    open_runs: int
+    nodes: int
+    events: int
+    waits: int
+    blobs: int
+    results: int
+    bytes: int
+
+
 class StoredEvent(_Record):
     """An event of a run or of one of its windows (`scope`). `position` counts the events of all scopes, from 1."""
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE = "PERDURE_STORE"
 _OFF = "off"
+# A worker makes the store when it starts; whoever follows a run may be faster.
+_MADE_S = 10.0
 
 
 class LogEntry(BaseModel):
@@ -65,7 +67,7 @@ class Archive:
             RunNotFound: the store does not know the run, and it is not followed.
             PlatformError: no store is configured, or it does not answer.
         """
-        async with self._open(f"the log of run {run_id!r}") as store:
+        async with self._open(f"the log of run {run_id!r}", wait_s=_MADE_S if follow else 0.0) as store:
             async for stored in store.follow(run_id, after) if follow else _recorded(store, run_id, after):
                 yield LogEntry(position=stored.position, scope=stored.scope, event=stored.event)
 
@@ -93,7 +95,7 @@ class Archive:
         """Whether there is a store to read."""
         return bool(self._url) and self._url != _OFF
 
-    def _open(self, what: str) -> AbstractAsyncContextManager[Store]:
+    def _open(self, what: str, wait_s: float = 0.0) -> AbstractAsyncContextManager[Store]:
         if not self._url or not self.configured:
             raise PlatformError(
                 f"{what} can only be read from the run store, and none is configured here. "
@@ -106,7 +108,7 @@ class Archive:
                 f"{what} can only be read from the run store, which needs the worker extra ({error}). Install it: "
                 "pip install 'perdure[worker]'"
             ) from error
-        return Store.open(self._url)
+        return Store.open(self._url, wait_s=wait_s)
 
 
 async def _recorded(store: Store, run_id: str, after: int) -> AsyncIterator[StoredEvent]:

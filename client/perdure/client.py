@@ -25,11 +25,13 @@ from perdure_graph import naming
 from perdure_graph.checks import check_runnable
 from perdure_graph.errors import CommandRefused, InvalidInputs, PlatformError
 from perdure_graph.graph import Graph
+from perdure_graph.oversize import heaviest, over_limit
 from perdure_graph.request import Pin, RunOptions, RunRequest, RunResult
 from perdure_graph.step import check_request
 from perdure_payloads import data_converter, value_limit
 
 from .archive import Archive
+from .dev_state import payloads_at
 from .diff import RunDiff, diff_runs
 from .handle import RunHandle
 
@@ -88,12 +90,13 @@ class Client:
         """Connect to a Temporal server. `options` go to `temporalio.client.Client.connect` (tls, api_key, ...).
 
         Payloads are written as `PERDURE_BLOBS`, `PERDURE_KEYS` and the other settings of payloads say, unless
-        `options` has a `data_converter`; workers must have the same ones.
+        `options` has a `data_converter`; workers must have the same ones. At the address of a running `perdure dev`
+        its blobs are used.
 
         Raises:
             PlatformError: no server answers there.
         """
-        options.setdefault("data_converter", data_converter())
+        options.setdefault("data_converter", data_converter(payloads_at(address)))
         try:
             temporal = await TemporalClient.connect(address, namespace=namespace, **options)
         except RuntimeError as error:
@@ -196,7 +199,7 @@ class Client:
     def run(self, run_id: str) -> RunHandle:
         """Address a run that exists."""
         workflow = self.temporal.get_workflow_handle(run_id, result_type=RunResult)
-        return RunHandle(workflow, self.temporal, self._archive)
+        return RunHandle(workflow, self.temporal, self._archive, self.task_queue)
 
     async def list(self, *, status: str | None = None, limit: int = 100) -> list[RunSummary]:
         """List runs, newest first. `status` is one of those of `RunResult`, or `running`, `pausing`, `paused`."""
@@ -247,10 +250,9 @@ def _request(**fields: Any) -> RunRequest:
 def _digest(request: RunRequest) -> str:
     text = request.model_dump_json().encode()
     if len(text) > request.options.max_value_bytes:
+        sizes = over_limit(request, len(text), request.options.max_value_bytes)
         raise InvalidInputs(
-            f"graph and inputs together have {len(text):,} bytes; the limit is "
-            f"{request.options.max_value_bytes:,}. Pass large values as files.",
-            field="inputs",
+            f"graph and inputs together have {sizes}. Pass large values as files.", field=heaviest(request) or "inputs"
         )
     return hashlib.sha256(text).hexdigest()
 

@@ -2,7 +2,8 @@
 
     source.outcomes() -> plan_fork -> ForkPlan -> source.start_fork
 
-What is taken over is chosen in `perdure_graph.fork_plan`; here the caller's changes are laid over it.
+A run that its server has forgotten tells its outcomes through the run store (`perdure_graph.recorded`). What is taken
+over is chosen in `perdure_graph.fork_plan`; here the caller's changes are laid over it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pydantic import ValidationError
 from perdure_graph.errors import InvalidInputs
 from perdure_graph.fork_plan import Split, split
 from perdure_graph.graph import Graph, graph_of
-from perdure_graph.outcomes import Outcomes
+from perdure_graph.outcomes import Outcomes, top_of
 from perdure_graph.request import Asked, Pin, Reused, RunOptions, RunRequest
+from perdure_graph.sizes import was_cut
 from perdure_graph.step import check_request
 
 Variables = Mapping[str, Mapping[str, Any]]
@@ -60,6 +62,7 @@ def plan_fork(
     old = graph_of(source.graph)
     new = graph or old
     given = variables or {}
+    source = _told_anew(source, new, inputs or {}, given)
     pinned = source.pins if pins is None else _read_pins(pins)
     if from_node is None:
         anew = _otherwise_pinned(new, source.pins, pinned) + ([new.root] if inputs is not None else [])
@@ -96,6 +99,27 @@ def plan_fork(
     )
 
 
+def _told_anew(source: Outcomes, graph: Graph, inputs: Mapping[str, Any], variables: Variables) -> Outcomes:
+    """Take what is given now from the list of what is not known whole.
+
+    Raises:
+        InvalidInputs: an input of the run is not known, and not given.
+    """
+    if not source.lost:
+        return source
+    told = {graph.root: inputs, **variables}
+    lost = {node_id: [n for n in names if n not in told.get(node_id, {})] for node_id, names in source.lost.items()}
+    unknown = [name for name in lost.get(graph.root, ()) if was_cut(source.asked.inputs.get(name))]
+    if unknown:
+        raise InvalidInputs(
+            f"input {unknown[0]!r} of run {source.run_id!r} was too large to be recorded whole, and the server has "
+            f"forgotten the run: give it anew with `inputs`.",
+            node=graph.root,
+            field=unknown[0],
+        )
+    return source.model_copy(update={"lost": {node_id: names for node_id, names in lost.items() if names}})
+
+
 def _read_pins(pins: Mapping[str, Pin | Mapping[str, Any]]) -> dict[str, Pin]:
     read: dict[str, Pin] = {}
     for name, pin in pins.items():
@@ -114,10 +138,7 @@ def _otherwise_pinned(graph: Graph, old: Mapping[str, Pin], new: Mapping[str, Pi
     found: list[str] = []
     for node in graph.nodes.values():
         if node.id in names or f"type:{node.type.name}" in names or any(n.endswith(f".{node.id}") for n in names):
-            top = node
-            while top.parent is not None:
-                top = graph.nodes[top.parent]
-            found.append(top.id)
+            found.append(top_of(graph, node).id)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
@@ -17,7 +18,8 @@ from temporalio.client import (
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
 )
-from temporalio.exceptions import ApplicationError, CancelledError, TimeoutError
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import TimeoutError as OutOfTime
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure_graph import naming
@@ -34,12 +36,13 @@ from perdure_graph.errors import (
 from perdure_graph.events import Event
 from perdure_graph.graph import Graph
 from perdure_graph.outcomes import Outcomes
-from perdure_graph.request import Pin, RunError, RunOptions, RunResult
+from perdure_graph.recorded import recorded
+from perdure_graph.request import ENDED, Pin, RunError, RunOptions, RunResult
 from perdure_graph.view import EventPage, RunView
 
-from .archive import Archive, LogEntry
+from .archive import STORE_VARIABLE, Archive, LogEntry
 from .fork import ForkPlan, plan_fork
-from .workers import deserted_queues, has_worker, view_from_outside
+from .workers import deserted_queues, end_of, has_worker, view_from_outside
 
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 0.5
@@ -49,6 +52,7 @@ _RPC_TIMEOUT = timedelta(seconds=10)
 # How long `status` asks the run itself, first briefly; then it says what is known from outside.
 _ASK_BRIEFLY = timedelta(seconds=2)
 _ASK_LONGER = timedelta(seconds=8)
+_RETRY_MARGIN_S = 0.5
 # Effects that nobody picks up are looked for in runs of this age, in seconds.
 _DESERTED_AFTER_S = 2.0
 # A timeout of the client's own arrives as "cancelled".
@@ -76,10 +80,12 @@ class RunHandle:
         workflow: WorkflowHandle[Any, RunResult],
         temporal: TemporalClient | None = None,
         archive: Archive | None = None,
+        task_queue: str = naming.TASK_QUEUE,
     ) -> None:
         self._workflow = workflow
         self._temporal = temporal
         self._archive = archive or Archive()
+        self._task_queue = task_queue
 
     @property
     def run_id(self) -> str:
@@ -128,13 +134,15 @@ class RunHandle:
         patient: go on asking until a worker answers.
         """
         if patient:
-            return await self._query(naming.STATUS, RunView)
+            return _as_of_now(await self._query(naming.STATUS, RunView))
         for within in (_ASK_BRIEFLY, _ASK_LONGER):
             try:
-                view = await self._ask(naming.STATUS, RunView, within=within)
+                # Retries of the SDK may stretch a call past its limit.
+                async with asyncio.timeout(within.total_seconds() + _RETRY_MARGIN_S):
+                    view = _as_of_now(await self._ask(naming.STATUS, RunView, within=within))
                 return await self._with_deserted_queues(view)
-            except RPCError as error:
-                if error.status not in _NO_WORKER:
+            except (RPCError, TimeoutError) as error:
+                if isinstance(error, RPCError) and error.status not in _NO_WORKER:
                     raise self._rpc_error(error) from error
             described = await self._describe()
             if self._temporal is None or not await has_worker(self._temporal, described.task_queue):
@@ -243,7 +251,10 @@ class RunHandle:
                 # run has just moved to a fresh history.
                 moved = error.status in _GONE and again and await self._is_open()
                 if not moved and (error.status is not RPCStatusCode.FAILED_PRECONDITION or not again):
-                    raise await self._closed(name, error) from error
+                    closed = await self._closed(name, error)
+                    if isinstance(closed, CommandRefused) and (view := await self._had(command)) is not None:
+                        return view
+                    raise closed from error
             await asyncio.sleep(_UPDATE_PAUSE_S)
         raise AssertionError("the last try returns or raises")
 
@@ -253,17 +264,24 @@ class RunHandle:
         except RPCError:
             return False
 
+    async def _had(self, command: Command) -> RunView | None:
+        """Show a run that has ended if it had this command before: then only the answer was lost."""
+        try:
+            given: bool = await self._ask(naming.GIVEN, bool, command.id, within=_ASK_BRIEFLY)
+            return await self._ask(naming.STATUS, RunView, within=_ASK_BRIEFLY) if given else None
+        except (RPCError, CommandRefused):
+            return None
+
     async def _closed(self, name: str, error: RPCError) -> PerdureError:
         """Say why a command found no open run: it has ended, or there is none."""
         found = self._rpc_error(error)
         if error.status not in _GONE:
             return found
         try:
-            status = (await self._workflow.describe()).status
+            ended = end_of(await self._workflow.describe())
         except RPCError:
             return found
-        ended = status.name.lower() if status else "ended"
-        return CommandRefused(f"cannot {name}: run {self.run_id!r} has ended ({ended}).")
+        return CommandRefused(f"cannot {name.replace('_', ' ')}: run {self.run_id!r} has ended ({ended}).")
 
     async def _describe(self) -> WorkflowExecutionDescription:
         try:
@@ -304,7 +322,7 @@ class RunHandle:
                     steps=view.steps,
                     elapsed=view.elapsed,
                 )
-            case TimeoutError():
+            case OutOfTime():
                 return await self._out_of_time()
             case _:
                 kind = getattr(cause, "type", None)
@@ -352,7 +370,7 @@ class RunHandle:
 
         from_node: a node, or `it[3]` for an iteration from its fourth item on; by default the node that failed, and
             those that differ in `graph`.
-        graph: a changed graph; by default that of the run.
+        graph: a changed graph; by default that of the run. For a run that the server has forgotten, the one it ran.
         inputs: inputs to change. Without `from_node` everything runs anew with them.
         variables: outputs to change, by node that is taken over and name; also of `conversation` and `sys`.
         pins, options: by default those of the run.
@@ -361,6 +379,7 @@ class RunHandle:
             InvalidInputs: the run cannot be entered there, or nothing would run anew; says what is possible.
             InvalidGraph: a node cannot run here and is not pinned.
             CommandRefused: `run_id` belongs to another run.
+            RunNotFound: neither the server nor the run store knows the run.
         """
         planned = await self.plan_fork(
             from_node, graph=graph, inputs=inputs, variables=variables, pins=pins, options=options
@@ -369,7 +388,24 @@ class RunHandle:
 
     async def plan_fork(self, from_node: str | None = None, **changes: Any) -> ForkPlan:
         """Work out what `fork` with the same arguments would take over, and start nothing."""
-        return plan_fork(await self.outcomes(), from_node, **changes)
+        return plan_fork(await self.fork_source(changes.get("graph")), from_node, **changes)
+
+    async def fork_source(self, graph: Graph | None = None) -> Outcomes:
+        """What a fork can take over: `outcomes`, or what the run store has of a run that the server has forgotten.
+
+        graph: the one that the forgotten run ran; the store keeps none.
+
+        Raises:
+            RunNotFound: neither the server nor the run store knows the run.
+            InvalidInputs: the server has forgotten the run, and `graph` is not the one that it ran.
+        """
+        try:
+            return await self.outcomes()
+        except RunNotFound as error:
+            if not self._archive.configured:
+                hint = f"If the server has forgotten it: {STORE_VARIABLE} names the run store that has its record."
+                raise RunNotFound(f"{error} {hint}") from error
+        return recorded(self.run_id, graph, [event async for event in self._archive.history(self.run_id, 0)])
 
     async def start_fork(self, planned: ForkPlan, run_id: str | None = None) -> RunHandle:
         """Start a fork of this run as planned, on the run's own task queue."""
@@ -377,8 +413,16 @@ class RunHandle:
 
         if self._temporal is None:
             raise CommandRefused("this handle cannot start runs; take one from `Client.run`.")
-        client = Client(self._temporal, (await self._describe()).task_queue, store=self._archive.url)
+        forgotten = planned.source.from_store
+        queue = self._task_queue if forgotten else (await self._describe()).task_queue
+        client = Client(self._temporal, queue, store=self._archive.url)
         return await client.start_request(planned.graph, planned.request, run_id)
+
+
+def _as_of_now(view: RunView) -> RunView:
+    if view.status in ENDED:
+        return view
+    return view.model_copy(update={"elapsed": max(view.elapsed, time.time() - view.started_at / 1000)})
 
 
 def _message(cause: BaseException | None) -> str:

@@ -14,7 +14,7 @@ from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionSta
 from temporalio.common import SearchAttributeKey
 
 from perdure_graph import naming
-from perdure_graph.request import RunStatus
+from perdure_graph.request import ENDED, RunStatus
 from perdure_graph.view import RunView
 
 # A worker polls anew after a minute at the latest; the server remembers pollers for five.
@@ -80,10 +80,23 @@ def view_from_outside(described: WorkflowExecutionDescription) -> RunView:
         exceptions_count=0,
         steps=0,
         seq=0,
+        started_at=int(described.start_time.timestamp() * 1000),
         elapsed=(until - described.start_time).total_seconds(),
-        waiting_for_worker=True,
-        queues=[described.task_queue],
+        waiting_for_worker=described.close_time is None,
+        queues=[described.task_queue] if described.close_time is None else [],
     )
+
+
+def end_of(described: WorkflowExecutionDescription) -> str:
+    """Say how a run ended: its own status, or what ended it from outside."""
+    match described.status:
+        case WorkflowExecutionStatus.TERMINATED | WorkflowExecutionStatus.TIMED_OUT as ended:
+            return ended.name.lower().replace("_", " ")
+        case _:
+            pass
+    status = _status(described.status, described.typed_search_attributes.get(_STATUS, "running"))
+    # A run that was not started by our client may not show its status.
+    return status if status in ENDED else "completed"
 
 
 def _status(execution: WorkflowExecutionStatus | None, shown: str) -> RunStatus:

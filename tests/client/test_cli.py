@@ -20,9 +20,9 @@ import psutil
 import pytest
 
 from perdure.cli.board import Board
-from perdure.cli.dev_state import DevStack, announced, running
 from perdure.cli.forms import Answers
 from perdure.cli.given import Answer, read_answers
+from perdure.dev_state import DevStack, announced, running
 from perdure_graph.errors import InvalidInputs
 from perdure_graph.events import NodeFinished, NodeRetry, NodeStarted
 from perdure_worker import temporal_cli

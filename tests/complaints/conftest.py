@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
-from complaints.flows import Target, serving
+from complaints.flows import Target, client_of, reached, serving
 
 from perdure import Client
 from perdure_worker.embedded import EmbeddedStack, embedded
@@ -23,12 +23,14 @@ async def outside() -> AsyncIterator[Target]:
 
 
 @pytest.fixture
-async def target(outside: Target) -> Target:
-    """The target with nothing counted yet, its held requests let go for good only when a test says so."""
+async def target(outside: Target) -> AsyncIterator[Target]:
+    """The target with nothing counted yet; what a test has not let go is let go after it."""
     outside.requests.clear()
     outside.release.clear()
-    outside.peak = outside.busy
-    return outside
+    outside.peak = 0
+    yield outside
+    outside.release.set()
+    await reached(lambda: outside.busy == 0)
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +49,21 @@ def own_worker(stack: EmbeddedStack, outside: Target) -> OwnWorker:
 
 
 @pytest.fixture(scope="session")
+async def shared_mortal(own_worker: OwnWorker) -> AsyncIterator[EmbeddedStack]:
+    """The worker that is killed again and again."""
+    async with own_worker("complaints-mortal") as shared:
+        yield shared
+
+
+@pytest.fixture
+async def mortal(shared_mortal: EmbeddedStack) -> EmbeddedStack:
+    """A worker to be killed, alive whatever the test before has left behind."""
+    if not shared_mortal.worker_pids:
+        await shared_mortal.restart_worker()
+    return shared_mortal
+
+
+@pytest.fixture(scope="session")
 async def place(own_worker: OwnWorker) -> AsyncIterator[EmbeddedStack]:
     """The worker that all tests share which kill nothing."""
     async with own_worker("complaints") as shared:
@@ -56,4 +73,4 @@ async def place(own_worker: OwnWorker) -> AsyncIterator[EmbeddedStack]:
 @pytest.fixture(scope="session")
 def perdure(place: EmbeddedStack) -> Client:
     """A client of the shared worker."""
-    return Client(place.client, place.task_queue, task_timeout=place.task_timeout)
+    return client_of(place)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,9 +18,12 @@ from temporalio.client import Client as TemporalClient
 
 from fakes.graphs import document, end, node, start, template
 from fakes.http_server import HttpServer, Recorded
-from perdure import Graph, RunHandle
+from perdure import Client, Graph, RunHandle
 from perdure_graph.events import Event
 from perdure_graph.view import RunView
+from perdure_store.read import Store
+from perdure_store.records import RunRecord
+from perdure_worker.embedded import EmbeddedStack
 
 
 @dataclass
@@ -76,19 +82,16 @@ async def serving() -> AsyncIterator[Target]:
 
 def call(node_id: str, url: str, parent: str | None = None, **data: Any) -> Any:
     """A POST to a URL, which may name variables."""
-    return node(
-        node_id,
-        "http-request",
-        parent,
-        method="post",
-        url=url,
-        headers="",
-        params="",
-        authorization={"type": "no-auth", "config": None},
-        body={"type": "none", "data": []},
-        timeout={},
-        **data,
-    )
+    given: dict[str, Any] = {
+        "method": "post",
+        "url": url,
+        "headers": "",
+        "params": "",
+        "authorization": {"type": "no-auth", "config": None},
+        "body": {"type": "none", "data": []},
+        "timeout": {},
+    }
+    return node(node_id, "http-request", parent, **given | data)
 
 
 def ask(node_id: str, *actions: str, timeout: int = 1, fields: tuple[str, ...] = ("note",)) -> Any:
@@ -159,6 +162,26 @@ def counting_loop(rounds: int, body: list[Any], edges: list[tuple[str, ...]], st
     ]
 
 
+def client_of(stack: EmbeddedStack) -> Client:
+    """A client of the workers of a stack, which reads their run store."""
+    return Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout, store=stack.store_url)
+
+
+async def cli(stack: EmbeddedStack, *words: str) -> str:
+    """What `perdure ...` prints; it must do what it is told."""
+    given = {"PERDURE_ADDRESS": stack.address, "PERDURE_BLOBS": stack.blobs, "PERDURE_STORE": stack.store_url}
+    return await output_of([sys.executable, "-m", "perdure.cli", *words], {**os.environ, **given})
+
+
+async def output_of(argv: list[str], environment: dict[str, str] | None = None) -> str:
+    """What a command prints; it must end well."""
+    done = await asyncio.to_thread(
+        subprocess.run, argv, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, (argv, done.stdout, done.stderr)
+    return done.stdout
+
+
 async def until(handle: RunHandle, fits: Callable[[RunView], bool] | str, seconds: float = 30) -> RunView:
     """Wait until the view of a run fits, or has the status that is named."""
     async with asyncio.timeout(seconds):
@@ -181,6 +204,13 @@ async def events_of(handle: RunHandle) -> list[Event]:
     events = [event async for event in handle.events()]
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     return events
+
+
+async def stored(stack: EmbeddedStack, run_id: str) -> tuple[RunRecord, list[Event]]:
+    """What the run store has of a run that has ended, once all of it is there."""
+    events = [entry.event async for entry in client_of(stack).run(run_id).log()]
+    async with Store.open(stack.store_url) as store:
+        return await store.run(run_id), events
 
 
 async def scheduled(temporal: TemporalClient, run_id: str) -> Counter[str]:

@@ -13,7 +13,20 @@ from typing import Any
 
 import pytest
 from complaints.conftest import OwnWorker
-from complaints.flows import Target, ask, call, chain, events_of, graph, reached, scheduled, shout, until
+from complaints.flows import (
+    Target,
+    ask,
+    call,
+    chain,
+    client_of,
+    events_of,
+    graph,
+    reached,
+    scheduled,
+    shout,
+    stored,
+    until,
+)
 from temporalio.client import WorkflowExecutionStatus
 
 from fakes.graphs import code, end, iteration
@@ -25,10 +38,6 @@ from perdure_worker.settings import WorkerSettings
 
 SPIN = "def main(x):\n    n = 0\n    while n < 1_500_000: n += 1\n    return {'r': x}"
 BOUND_S = 30.0
-
-
-def client_of(stack: EmbeddedStack) -> Client:
-    return Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout)
 
 
 def busy(url: str) -> Graph:
@@ -59,29 +68,28 @@ def busy(url: str) -> Graph:
 
 @pytest.mark.crash
 async def test_complaint_01_a_worker_killed_in_the_middle_of_every_kind_of_node_leaves_no_run_behind(
-    own_worker: OwnWorker, target: Target
+    mortal: EmbeddedStack, target: Target
 ) -> None:
     """Runs were "running" for hours after their worker had died, without a line in the log."""
-    async with own_worker("complaint-1") as mine:
-        perdure = client_of(mine)
-        handles = [await perdure.start(busy(target.url("")), {"x": number}) for number in range(3)]
-        await reached(lambda: len(target.requests) == 3 * 4)
-        await mine.kill_worker()
-        for handle in handles:
-            described = await perdure.temporal.get_workflow_handle(handle.run_id).describe()
-            assert described.status is WorkflowExecutionStatus.RUNNING
-        target.release.set()
-        await mine.restart_worker()
-        async with asyncio.timeout(BOUND_S):
-            outputs = [await handle.outputs() for handle in handles]
-        assert outputs == [{"text": f"{number} OK", "each": ["ok"] * 3} for number in range(3)]
-        for handle in handles:
-            events = await events_of(handle)
-            started = [(e.frame, e.node_id) for e in events if e.type == "node_started"]
-            finished = [(e.frame, e.node_id) for e in events if e.type == "node_finished"]
-            assert len(set(started)) == len(started), "a node began twice"
-            assert sorted(started) == sorted(finished), "the log tells how everything that began has ended"
-            assert max((await scheduled(perdure.temporal, handle.run_id)).values()) == 1
+    perdure = client_of(mortal)
+    handles = [await perdure.start(busy(target.url("")), {"x": number}) for number in range(3)]
+    await reached(lambda: len(target.requests) == 3 * 4)
+    await mortal.kill_worker()
+    for handle in handles:
+        described = await perdure.temporal.get_workflow_handle(handle.run_id).describe()
+        assert described.status is WorkflowExecutionStatus.RUNNING
+    target.release.set()
+    await mortal.restart_worker()
+    async with asyncio.timeout(BOUND_S):
+        outputs = [await handle.outputs() for handle in handles]
+    assert outputs == [{"text": f"{number} OK", "each": ["ok"] * 3} for number in range(3)]
+    for handle in handles:
+        events = await events_of(handle)
+        started = [(e.frame, e.node_id) for e in events if e.type == "node_started"]
+        finished = [(e.frame, e.node_id) for e in events if e.type == "node_finished"]
+        assert len(set(started)) == len(started), "a node began twice"
+        assert sorted(started) == sorted(finished), "the log tells how everything that began has ended"
+        assert max((await scheduled(perdure.temporal, handle.run_id)).values()) == 1
 
 
 @pytest.mark.crash
@@ -145,32 +153,31 @@ async def test_complaint_03_server_and_worker_die_at_once_and_all_open_runs_go_o
 
 
 @pytest.mark.crash
-async def test_complaint_04_the_end_of_a_run_is_written_once(own_worker: OwnWorker, target: Target) -> None:
+async def test_complaint_04_the_end_of_a_run_is_written_once(mortal: EmbeddedStack, target: Target) -> None:
     """After a restart of the worker, runs that had finished were shown as crashed."""
     good = chain(shout("t", x=["start", "x"]), t=["t", "output"])
     bad = chain(code("bad", "def main():\n    raise ValueError('no')", {"r": "number"}), r=["bad", "r"])
     long = chain(call("hold", target.url("/hold?of=hold")), t=["hold", "body"])
-    async with own_worker("complaint-4") as mine:
-        perdure = client_of(mine)
-        handles = [await perdure.start(flow, {"x": 1}) for flow in (good, bad, long)]
-        await reached(lambda: target.hits() == {"hold": 1})
-        await handles[2].stop("enough")
-        before = [await picture(handle) for handle in handles]
-        assert [each["status"] for each in before] == ["succeeded", "failed", "stopped"]
-        await mine.kill_worker()
-        target.release.set()  # the answer to the stopped run's call, too late
-        await mine.restart_worker()
-        assert [await picture(handle) for handle in handles] == before
-        for handle in handles:
-            for command in (handle.pause, handle.resume, handle.stop):
-                with pytest.raises(CommandRefused, match="has ended"):
-                    await command()
-            workflow = perdure.temporal.get_workflow_handle(handle.run_id)
-            with pytest.raises(Exception, match="already completed"):
-                await workflow.terminate("recovery")
-        assert [await picture(handle) for handle in handles] == before
-        listed = {run.run_id: run.status for run in await perdure.list(limit=500)}
-        assert [listed[handle.run_id] for handle in handles] == ["succeeded", "failed", "stopped"]
+    perdure = client_of(mortal)
+    handles = [await perdure.start(flow, {"x": 1}) for flow in (good, bad, long)]
+    await reached(lambda: target.hits() == {"hold": 1})
+    await handles[2].stop("enough")
+    before = [await picture(mortal, handle) for handle in handles]
+    assert [each["status"] for each in before] == ["succeeded", "failed", "stopped"]
+    await mortal.kill_worker()
+    target.release.set()  # the answer to the stopped run's call, too late
+    await mortal.restart_worker()
+    assert [await picture(mortal, handle) for handle in handles] == before
+    for handle in handles:
+        for command in (handle.pause, handle.resume, handle.stop):
+            with pytest.raises(CommandRefused, match="has ended"):
+                await command()
+        workflow = perdure.temporal.get_workflow_handle(handle.run_id)
+        with pytest.raises(Exception, match="already completed"):
+            await workflow.terminate("recovery")
+    assert [await picture(mortal, handle) for handle in handles] == before
+    listed = {run.run_id: run.status for run in await perdure.list(limit=500)}
+    assert [listed[handle.run_id] for handle in handles] == ["succeeded", "failed", "stopped"]
 
 
 async def test_complaint_04_nothing_that_comes_late_changes_the_record_of_an_end(
@@ -203,12 +210,16 @@ async def test_complaint_04_nothing_that_comes_late_changes_the_record_of_an_end
         assert rows == [("succeeded", '{"t": "1"}', None, events[-1]["at"])]
 
 
-async def picture(handle: RunHandle) -> dict[str, Any]:
-    """All that a reader can see of a run that has ended."""
+async def picture(stack: EmbeddedStack, handle: RunHandle) -> dict[str, Any]:
+    """All that a reader can see of a run that has ended, in the run and in the run store."""
     result = await handle.result()
     view = await handle.status()
     assert view.status == result.status
-    return {**result.model_dump(), "events": await events_of(handle), "view": view.model_dump(exclude={"elapsed"})}
+    record, log = await stored(stack, handle.run_id)
+    events = await events_of(handle)
+    assert (record.status, record.finished_at) == (result.status, events[-1].at)
+    shown = view.model_dump(exclude={"elapsed"})
+    return {**result.model_dump(), "events": events, "view": shown, "record": record, "log": log}
 
 
 @pytest.mark.crash

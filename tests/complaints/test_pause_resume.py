@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from complaints.flows import Target, ask, call, chain, counting_loop, events_of, graph, scheduled, until
+from complaints.flows import (
+    Target,
+    ask,
+    call,
+    chain,
+    cli,
+    counting_loop,
+    events_of,
+    graph,
+    output_of,
+    scheduled,
+    stored,
+    until,
+)
 
 from fakes.graphs import code, end, node
 from perdure import Client, CommandRefused, Graph, RunHandle
@@ -147,10 +157,12 @@ def chat(with_form: bool) -> Graph:
     )
 
 
-async def test_complaint_12_the_answer_is_the_same_with_and_without_a_pause(perdure: Client) -> None:
+async def test_complaint_12_the_answer_is_the_same_with_and_without_a_pause(
+    perdure: Client, place: EmbeddedStack
+) -> None:
     """What came after the resume was neither shown nor stored."""
     shown: list[str] = []
-    stored: list[Any] = []
+    kept: list[Any] = []
     for how in ("straight", "form", "form and pause"):
         handle = await perdure.start(chat(how != "straight"), {"s": "ab"}, query="q")
         if how != "straight":
@@ -161,13 +173,15 @@ async def test_complaint_12_the_answer_is_the_same_with_and_without_a_pause(perd
             await handle.submit("between", "go")
         if how == "form and pause":
             await handle.resume()
-        stored.append(await handle.outputs())
+        kept.append(await handle.outputs())
         events = await events_of(handle)
-        shown.append("".join(event.text for event in events if event.type == "text_chunk"))
+        record, recorded = await stored(place, handle.run_id)
+        kept.append(record.outputs)
+        shown += ["".join(e.text for e in told if e.type == "text_chunk") for told in (events, recorded)]
         assert (how == "straight") is not any(event.type == "run_paused" for event in events)
-    assert stored[0]["answer"] == "Before abab. After " + "abab" * 3 + " and abab."
-    assert stored == [stored[0]] * 3
-    assert shown == [stored[0]["answer"]] * 3
+    assert kept[0]["answer"] == "Before abab. After " + "abab" * 3 + " and abab."
+    assert kept == [kept[0]] * 6, "of three runs, in the run and in the run store"
+    assert shown == [kept[0]["answer"]] * 6
 
 
 async def test_complaint_12_a_reader_from_before_the_pause_reads_on_after_it(perdure: Client) -> None:
@@ -230,13 +244,8 @@ async def by_client(_stack: EmbeddedStack, handle: RunHandle) -> None:
 
 
 async def by_cli(stack: EmbeddedStack, handle: RunHandle) -> None:
-    environment = {**os.environ, "PERDURE_ADDRESS": stack.address}
-    for words in (["resume", handle.run_id], ["submit", handle.run_id, "ask", "left", "-i", "note=n"]):
-        argv = [sys.executable, "-m", "perdure.cli", *words]
-        done = await asyncio.to_thread(
-            subprocess.run, argv, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
+    await cli(stack, "resume", handle.run_id)
+    await cli(stack, "submit", handle.run_id, "ask", "left", "-i", "note=n")
 
 
 async def by_signal(stack: EmbeddedStack, handle: RunHandle) -> None:
@@ -251,9 +260,7 @@ async def by_temporal_cli(stack: EmbeddedStack, handle: RunHandle) -> None:
     binary = str(await asyncio.to_thread(ensure))
     answer = json.dumps({"form": "ask", "action": "left", "values": {"note": "n"}})
     for words in (["signal", "--name", "resume"], ["update", "execute", "--name", "submit", "-i", answer]):
-        argv = [binary, "workflow", *words, "-w", handle.run_id, "--address", stack.address]
-        done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, done.stderr
+        await output_of([binary, "workflow", *words, "-w", handle.run_id, "--address", stack.address])
 
 
 @pytest.mark.parametrize("resume", [by_client, by_cli, by_signal, by_temporal_cli])

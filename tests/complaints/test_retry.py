@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from complaints.flows import Target, call, chain, events_of
+from complaints.flows import Target, call, chain, cli, events_of
 
 from fakes.graphs import code, iteration
 from perdure import Client, Graph, InvalidInputs, RunHandle
@@ -126,13 +122,7 @@ async def test_complaint_15_the_command_line_does_the_same(
     flow = {"kind": "app", "version": "0.6.0", "app": app, "workflow": {"graph": {"nodes": nodes, "edges": edges}}}
     path = tmp_path / "mended.yml"
     path.write_text(json.dumps(flow))
-    environment = {**os.environ, "PERDURE_ADDRESS": place.address, "PERDURE_BLOBS": place.blobs}
-    argv = [sys.executable, "-m", "perdure.cli", "fork", handle.run_id, "--flow", str(path), "--json"]
-    done = await asyncio.to_thread(
-        subprocess.run, argv, env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    shown = json.loads(done.stdout.splitlines()[-1])
+    shown = json.loads((await cli(place, "fork", handle.run_id, "--flow", str(path), "--json")).splitlines()[-1])
     assert (shown["forked_from"], shown["reused"]) == (handle.run_id, ["start", "a", "b"])
     assert await perdure.run(shown["run_id"]).outputs() == {"r": "mended b", "last": "d"}
     assert target.hits() == {"a": 1, "b": 1, "c": 1, "d": 1}

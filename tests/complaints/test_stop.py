@@ -93,7 +93,7 @@ async def test_complaint_07_stop_answers_and_nothing_starts(
         await way(handle, perdure)
         seq = (await handle.status()).seq
         # What left the worker just before the stop may still be on the wire.
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
         asked = target.hits(name)
         await asyncio.sleep(0.6)
         assert target.hits(name) == asked, f"something started after {name}"

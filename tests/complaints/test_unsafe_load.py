@@ -22,6 +22,7 @@ from temporalio.service import RPCError
 
 from fakes.graphs import code, document, end, node, start
 from perdure import Client, Graph, InvalidGraph, InvalidInputs, RunOptions
+from perdure.archive import Archive
 from perdure_graph.continuation import Continuation
 from perdure_graph.effects import EffectMeta
 from perdure_graph.events import EVENTS
@@ -147,8 +148,6 @@ async def test_complaint_36_what_a_run_is_given_stays_data_wherever_it_is_stored
     meta = EffectMeta(run_id="r", key="k", idempotency_key="k", events=tuple(events))
     assert await recorder.record(meta) == "yes"
     await recorder.close()
-    from perdure.archive import Archive
-
     read = await Archive(f"sqlite:///{tmp_path}/store.db").events("r", 0, len(events) + 1)
     assert [event.model_dump(mode="json") for event in read] == events
     assert not marker.exists()

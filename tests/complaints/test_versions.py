@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from complaints.conftest import OwnWorker
-from complaints.flows import events_of, until
+from complaints.flows import cli, client_of, events_of, until
 
 from perdure import Client, CommandRefused, Graph, RunOptions
+from perdure_worker.embedded import EmbeddedStack
 
 
 def write(path: Path, text: str, *, x: int = 0, style: Any = None) -> Graph:
@@ -47,39 +44,34 @@ def write(path: Path, text: str, *, x: int = 0, style: Any = None) -> Graph:
 
 @pytest.mark.crash
 async def test_complaint_39_a_run_keeps_the_graph_it_began_with_and_says_which(
-    own_worker: OwnWorker, tmp_path: Path
+    mortal: EmbeddedStack, tmp_path: Path
 ) -> None:
     """Nobody could tell which version ran; after publishing, some runs went on with the old one, some did not."""
     path = tmp_path / "flow.yml"
     first = write(path, "one")
     # So few events that each run moves to fresh histories, too.
     options = RunOptions(continue_after_events=10)
-    async with own_worker("complaint-39") as mine:
-        client = Client(mine.client, mine.task_queue, task_timeout=mine.task_timeout)
-        old = await client.start(Graph.load(path), options=options)
-        await until(old, lambda view: bool(view.forms))
-        second = write(path, "two")
-        assert second.hash != first.hash
-        new = await client.start(Graph.load(path), options=options)
-        await until(new, lambda view: bool(view.forms))
-        path.unlink()
-        await mine.kill_worker()
-        await mine.restart_worker()
-        for handle, graph, said in ((new, second, "twoX"), (old, first, "oneX")):
-            for _ in range(3):
-                await handle.pause()
-                await handle.resume()
-            await handle.submit("ask", "go")
-            assert await handle.outputs() == {"said": said}
-            assert (await handle.status()).graph_hash == graph.hash
-            [began] = [event for event in await events_of(handle) if event.type == "run_started"]
-            assert began.graph_hash == graph.hash
-        environment = {**os.environ, "PERDURE_ADDRESS": mine.address}
-        argv = [sys.executable, "-m", "perdure.cli", "status", old.run_id, "--json"]
-        done = await asyncio.to_thread(
-            subprocess.run, argv, env=environment, capture_output=True, text=True, check=True, timeout=60
-        )
-        assert json.loads(done.stdout.splitlines()[-1])["graph_hash"] == first.hash
+    client = client_of(mortal)
+    old = await client.start(Graph.load(path), options=options)
+    await until(old, lambda view: bool(view.forms))
+    second = write(path, "two")
+    assert second.hash != first.hash
+    new = await client.start(Graph.load(path), options=options)
+    await until(new, lambda view: bool(view.forms))
+    path.unlink()
+    await mortal.kill_worker()
+    await mortal.restart_worker()
+    for handle, graph, said in ((new, second, "twoX"), (old, first, "oneX")):
+        for _ in range(3):
+            await handle.pause()
+            await handle.resume()
+        await handle.submit("ask", "go")
+        assert await handle.outputs() == {"said": said}
+        assert (await handle.status()).graph_hash == graph.hash
+        [began] = [event for event in await events_of(handle) if event.type == "run_started"]
+        assert began.graph_hash == graph.hash
+    shown = json.loads((await cli(mortal, "status", old.run_id, "--json")).splitlines()[-1])
+    assert shown["graph_hash"] == first.hash
 
 
 async def test_complaint_39_runs_are_found_by_the_version_they_run(perdure: Client, tmp_path: Path) -> None:

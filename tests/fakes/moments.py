@@ -40,11 +40,11 @@ def items(inner: NodeSpec, edges: list[tuple[str, ...]], **data: Any) -> Documen
     return iteration(["start", "items", "l"], [inner], edges, [inner.id, "r"], **data)
 
 
-def loop(inner: NodeSpec) -> Document:
-    """A loop of two rounds around a node."""
+def loop(inner: NodeSpec, rounds: int = 2) -> Document:
+    """A loop around a node."""
     hidden = node("ls", "loop-start", "loop", loop_id="loop", isInLoop=True)
     inner = inner.model_copy(update={"parent": "loop", "data": inner.data | {"loop_id": "loop", "isInLoop": True}})
-    around = node("loop", "loop", start_node_id="ls", loop_count=2, loop_variables=[], break_conditions=[])
+    around = node("loop", "loop", start_node_id="ls", loop_count=rounds, loop_variables=[], break_conditions=[])
     return document(
         [start(n="number"), around, hidden, inner, end(out=["loop", "loop_round"])],
         [("start", "loop"), ("loop", "end"), ("ls", inner.id)],

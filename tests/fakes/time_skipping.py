@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
 from perdure import Graph, RunHandle
@@ -30,6 +33,8 @@ from perdure_worker.settings import WorkerSettings, default_cache_dir
 VERSION = "1.32.0"
 START_LIMIT = timedelta(seconds=60)
 FETCH_LIMIT_S = 600
+STILL_LIMIT_S = 20.0
+SHORT_TIMER_S = 300.0
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -130,12 +135,51 @@ class Skipping:
         """Let so much time pass (keywords of `timedelta`)."""
         await self.env.sleep(timedelta(**time))
 
-    async def until(self, handle: RunHandle, condition: Callable[[RunView], bool]) -> RunView:
-        """Wait, in real time, until the view of a run fits."""
-        async with asyncio.timeout(20):
-            while not condition(view := await handle.status()):
+    async def still(self, handle: RunHandle) -> RunView:
+        """Wait, in real time, until a run has nothing to do before its next long timer, and say where it is.
+
+        It reads histories and asks the run nothing meanwhile: this server loses track of a run that moves to a fresh
+        history just when it is queried, and then never skips time again.
+        """
+        async with asyncio.timeout(STILL_LIMIT_S):
+            while not is_still((await self._history(handle)).events):
                 await asyncio.sleep(0.02)
-        return view
+        return await handle.status()
+
+    async def histories(self, handle: RunHandle) -> list[WorkflowHistory]:
+        """All histories of a run, newest first."""
+        found = [await self._history(handle)]
+        while before := found[-1].events[0].workflow_execution_started_event_attributes.continued_execution_run_id:
+            found.append(await self._history(handle, before))
+        return found
+
+    async def _history(self, handle: RunHandle, run_id: str | None = None) -> WorkflowHistory:
+        return await self.env.client.get_workflow_handle(handle.run_id, run_id=run_id).fetch_history()
+
+
+def is_still(events: Sequence[HistoryEvent]) -> bool:
+    """Whether a history holds no task and no activity in flight, and no timer that ends within minutes."""
+    tasks, activities, timers, worked = 0, 0, dict[int, float](), False
+    for event in events:
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+                tasks += 1
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                tasks, worked = 0, True
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                activities += 1
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED | EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
+                activities -= 1
+            case EventType.EVENT_TYPE_TIMER_STARTED:
+                started = event.timer_started_event_attributes
+                timers[event.event_id] = started.start_to_fire_timeout.ToTimedelta().total_seconds()
+            case EventType.EVENT_TYPE_TIMER_FIRED:
+                del timers[event.timer_fired_event_attributes.started_event_id]
+            case EventType.EVENT_TYPE_TIMER_CANCELED:
+                del timers[event.timer_canceled_event_attributes.started_event_id]
+            case _:
+                pass
+    return worked and not tasks and not activities and all(seconds > SHORT_TIMER_S for seconds in timers.values())
 
 
 @asynccontextmanager

@@ -2,101 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from graph.reusing import JINJA, fork, performed, reused, speaking, template, texts
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fakes import graphs
 from fakes.driver import Driver, perform
-from fakes.graphs import code, dags, document, end, iteration, node, start
+from fakes.graphs import document, end, node, start
 from perdure_graph.commands import Begin, Stop
 from perdure_graph.effects import Effect, Reply
 from perdure_graph.errors import InvalidInputs, NodeError
-from perdure_graph.events import NodeFinished, TextChunk
-from perdure_graph.fork_plan import plan, split
-from perdure_graph.graph import Document, Graph, NodeSpec
-from perdure_graph.request import Pin, Reused, RunOptions, RunRequest
-from perdure_graph.reuse import Outcomes, outcomes
+from perdure_graph.fork_plan import split
+from perdure_graph.graph import Document, Graph
+from perdure_graph.outcomes import outcomes
+from perdure_graph.request import Pin, RunRequest
 from perdure_graph.state import RunState
 from perdure_graph.view import result
-
-FAILS = Pin(error="boom", error_type="BoomError")
-# Templates without Jinja's own syntax are filled in by the core: a comment makes an effect of one.
-JINJA = "{# #}"
-
-
-def template(node_id: str, text: str, parent: str | None = None, /, **variables: list[str]) -> NodeSpec:
-    return graphs.template(node_id, text + JINJA, parent, **variables)
-
-
-def fork(
-    source: RunState,
-    graph: Graph,
-    from_node: str | None = None,
-    *,
-    new: Graph | None = None,
-    performer: Callable[[Effect], Reply] = perform,
-    **more: Any,
-) -> Driver:
-    """A fork as the client makes it; the answer of the query crosses the wire."""
-    told = Outcomes.model_validate_json(outcomes(graph, source).model_dump_json())
-    target = new or graph
-    request = RunRequest(
-        graph=target.document,
-        reuse=plan(told, graph, target, from_node),
-        pins=told.pins,
-        **(told.asked.model_dump() | more),
-    )
-    driver = Driver(target, RunRequest.model_validate_json(request.model_dump_json()), performer=performer)
-    driver.run()
-    return driver
-
-
-def performed(driver: Driver) -> list[str]:
-    return [call.key for call in driver.calls]
-
-
-def texts(state: RunState) -> list[tuple[str, str]]:
-    return [(event.node_id, event.text) for event in state.events if isinstance(event, TextChunk)]
-
-
-def reused(state: RunState) -> list[str]:
-    return [event.node_id for event in state.events if isinstance(event, NodeFinished) and event.reused]
-
-
-@st.composite
-def speaking(draw: st.DrawFn) -> tuple[Graph, RunRequest]:
-    """A random graph whose tools may fail, with answers and ends hung into it."""
-    drawn = draw(dags())
-    drawn_graph = Graph.from_document(drawn)
-    specs = [
-        spec.model_copy(update={"data": spec.data | {"template": spec.data["template"] + JINJA}})
-        if spec.data["type"] == "template-transform"
-        else spec
-        for spec in drawn.nodes
-    ]
-    edges: list[tuple[str, ...]] = [(edge.source, edge.handle, edge.target) for edge in drawn.edges]
-    inner = [spec.id for spec in specs if spec.id != "start"]
-    for number in range(draw(st.integers(1, 3))):
-        before = draw(st.sampled_from(inner))
-        # What branches that nothing joins see of each other depends on timing: read only what lies before.
-        named = draw(st.sampled_from([spec for spec in inner if before in drawn_graph.reachable(spec)]))
-        name = f"r{number}"
-        if draw(st.booleans()):
-            specs.append(node(name, "answer", answer=f"<{number}:{{{{#{named}.output#}}}}>"))
-        else:
-            specs.append(end(name, **{f"o{number}": [named, "output"]}))
-        handle = draw(st.sampled_from(sorted({h for s, h, _ in edges if s == before} or {"source"})))
-        edges.append((before, handle, name))
-    graph = Graph.from_document(document(specs, edges))
-    tools = [spec.id for spec in specs if spec.data["type"] == "tool"]
-    failing = draw(st.sets(st.sampled_from(tools))) if tools else set[str]()
-    pins = {tool: FAILS if tool in failing else Pin() for tool in tools}
-    return graph, RunRequest(graph=graph.document, inputs={"n": draw(st.integers(0, 9))}, pins=pins)
 
 
 def comparable(state: RunState) -> dict[str, Any]:
@@ -235,139 +158,6 @@ def test_a_join_after_a_skipped_branch_is_taken_over() -> None:
         fork(source, graph, "high")
 
 
-FAILS_AT = "def main(x, i):\n    if i == LIMIT: raise ValueError('stuck')\n    return {'r': x * 10}"
-
-
-def over(limit: int, **data: Any) -> Graph:
-    inner = [
-        code("k", FAILS_AT.replace("LIMIT", str(limit)), {"r": "number"}, "it", x=["it", "item"], i=["it", "index"])
-    ]
-    return Graph.from_document(iteration(["start", "items", "l"], inner, [("its", "k")], ["k", "r"], **data))
-
-
-def test_a_failed_iteration_goes_on_with_the_item_that_failed() -> None:
-    graph, mended = over(3), over(-1)
-    request = RunRequest(graph=graph.document, inputs={"items": {"l": [1, 2, 3, 4, 5]}})
-    source = Driver(graph, request).run()
-    assert source.status == "failed"
-    assert [call.key for call in fork(source, graph).calls] == ["it[3].k"]
-    # Drawn otherwise it runs anew, unless the caller says that the first items are good.
-    assert performed(fork(source, graph, new=mended))[0] == "it[0].k"
-    for name in ("it[3]", "it[3].k", "k"):
-        forked = fork(source, graph, name, new=mended)
-        assert performed(forked) == ["it[3].k", "it[4].k"]
-        assert result(forked.state).outputs == {"out": [10, 20, 30, 40, 50]}
-    with pytest.raises(InvalidInputs, match="there is no node 'j'"):
-        fork(source, graph, "it[3].j", new=mended)
-    with pytest.raises(InvalidInputs, match="only 3 items"):
-        fork(source, graph, "it[4]", new=mended)
-    assert performed(fork(source, graph, "it", new=mended))[0] == "it[0].k"
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 4), st.sampled_from([2, 50]), st.data())
-@pytest.mark.parametrize("mode", ["continue-on-error", "remove-abnormal-output"])
-def test_from_any_item_an_iteration_gives_the_same(
-    mode: str, items: list[int], width: int, window: int, data: st.DataObject
-) -> None:
-    source_code = "def main(x):\n    if x == 7: raise ValueError('seven')\n    return {'r': [x, x]}"
-    inner = [code("k", source_code, {"r": "array[number]"}, "it", x=["it", "item"])]
-    drawn = iteration(
-        ["start", "items", "l"],
-        inner,
-        [("its", "k")],
-        ["k", "r"],
-        is_parallel=True,
-        parallel_nums=width,
-        error_handle_mode=mode,
-    )
-    graph = Graph.from_document(drawn)
-    source = Driver(graph, RunRequest(graph=drawn, inputs={"items": {"l": items}})).run()
-    last = [index for index, item in enumerate(items) if item != 7 or mode == "continue-on-error"]
-    item = data.draw(st.integers(0, max(last, default=-1) + 1))
-    forked = fork(source, graph, f"it[{item}]")
-    assert result(forked.state).outputs == result(source).outputs
-    assert forked.state.status == source.status
-    assert sorted(performed(forked)) == sorted(f"it[{index}].k" for index in range(item, len(items)))
-    told = outcomes(graph, source)
-    request = RunRequest(
-        graph=drawn,
-        inputs={"items": {"l": items}},
-        reuse=plan(told, graph, graph, f"it[{item}]"),
-        options=RunOptions(window_items=window),
-    )
-    windowed = Driver(graph, request)
-    windowed.send(Begin())
-    opened = [p.request for p in windowed.pending.values() if hasattr(p, "request")]
-    for window_request in opened:
-        first = window_request.first
-        assert first >= item
-        assert window_request.items == items[first : first + len(window_request.items)]
-
-
-def test_fewer_items_than_were_taken_over_keep_only_those() -> None:
-    graph = over(-1)
-    reuse = {"it": Reused(items=3, results={0: "a", 1: "b", 2: "c"})}
-    state = Driver(graph, RunRequest(graph=graph.document, inputs={"items": {"l": [1, 2]}}, reuse=reuse)).run()
-    assert result(state).outputs == {"out": ["a", "b"]}
-
-
-def counting(kind: str) -> Graph:
-    """A container that counts up a conversation variable in each pass, then a node that reads it."""
-    add = {"variable_selector": ["conversation", "n"], "input_type": "constant", "operation": "+=", "value": 1}
-    data: dict[str, Any] = {"start_node_id": "cs"}
-    if kind == "iteration":
-        data |= {"iterator_selector": ["start", "items", "l"], "output_selector": ["say", "answer"]}
-        own = {"isInIteration": True, "iteration_id": "c"}
-    else:
-        data |= {"loop_count": 3}
-        own = {"isInLoop": True, "loop_id": "c"}
-    nodes = [
-        start(items="json_object"),
-        node("c", kind, **data),
-        node("cs", f"{kind}-start", "c", **own),
-        node("add", "assigner", "c", version="2", items=[add], **own),
-        node("say", "answer", "c", answer="{{#conversation.n#}};", **own),
-        template("t", "{{ x }}", x=["conversation", "n"]),
-        template("m", "{{ x }}", x=["say", "answer"]),
-        node("last", "answer", answer="total {{#t.output#}} {{#m.output#}}"),
-    ]
-    edges = [("start", "c"), ("cs", "add"), ("add", "say"), ("c", "t"), ("t", "m"), ("m", "last")]
-    declared = ({"name": "n", "value_type": "number", "value": 0},)
-    return Graph.from_document(document(nodes, edges, conversation=declared, mode="advanced-chat"))
-
-
-@pytest.mark.parametrize("kind", ["iteration", "loop"])
-def test_a_container_that_is_taken_over_leaves_what_it_wrote_and_said(kind: str) -> None:
-    graph = counting(kind)
-    request = RunRequest(graph=graph.document, inputs={"items": {"l": [7, 8, 9]}}, conversation={"n": 10})
-    source = Driver(graph, request).run()
-    assert source.status == "succeeded"
-    assert result(source).outputs["answer"].startswith("11;12;13;total 13")
-    forked = fork(source, graph, "t")
-    assert performed(forked) == ["t", "m"]
-    assert result(forked.state).outputs == result(source).outputs
-    assert result(forked.state).conversation == {"n": 13}
-    assert "".join(text for _, text in texts(forked.state)) == "".join(text for _, text in texts(source))
-    whole = fork(source, graph, "c")
-    assert result(whole.state).outputs == result(source).outputs
-    with pytest.raises(
-        InvalidInputs, match="'add' in it writes" if kind == "iteration" else "cannot be entered in the"
-    ):
-        fork(source, graph, "c[1]")
-
-
-def test_items_with_answers_are_taken_over_with_what_they_said() -> None:
-    inner = [node("say", "answer", "it", answer="<{{#it.item#}}>"), template("k", "{{ x }}", "it", x=["it", "item"])]
-    drawn = iteration(["start", "items", "l"], inner, [("its", "say"), ("say", "k")], ["k", "output"])
-    graph = Graph.from_document(drawn)
-    source = Driver(graph, RunRequest(graph=drawn, inputs={"items": {"l": ["a", "b", "c"]}})).run()
-    forked = fork(source, graph, "it[2]")
-    assert performed(forked) == ["it[2].k"]
-    assert result(forked.state).outputs == result(source).outputs
-    assert texts(forked.state) == texts(source)
-
-
 def test_a_run_that_failed_goes_on_with_the_node_that_failed() -> None:
     graph = Graph.from_document(chain())
 
@@ -418,26 +208,3 @@ def test_altered_outputs_run_what_follows_anew() -> None:
     told = outcomes(graph, source)
     found = split(told, graph, graph, altered=["a"])
     assert (list(found.reuse), found.anew) == (["start", "a"], ("b", "c", "end"))
-
-
-def test_the_request_is_kept_as_it_was() -> None:
-    graph = counting("loop")
-    request = RunRequest(graph=graph.document, query="hi", conversation={"n": 5}, user="u", tenant="t")
-    told = outcomes(graph, Driver(graph, request, round_trip=True).run())
-    assert told.asked == request.asked()
-    assert told.graph.hash == graph.hash
-    assert json.loads(told.model_dump_json())["order"] == ["start", "c", "t", "m", "last"]
-
-
-@pytest.mark.parametrize(
-    ("reuse", "why"),
-    [
-        ({"nope": Reused()}, "'nope' is not in the graph"),
-        ({"k": Reused()}, "lies inside 'it'"),
-        ({"start": Reused(items=1)}, "is no iteration"),
-    ],
-)
-def test_reuse_that_does_not_fit_is_refused(reuse: dict[str, Reused], why: str) -> None:
-    graph = over(-1)
-    with pytest.raises(InvalidInputs, match=why):
-        Driver(graph, RunRequest(graph=graph.document, inputs={"items": {"l": []}}, reuse=reuse))

@@ -59,10 +59,10 @@ def two_forms() -> Graph:
 async def test_complaint_8_a_run_of_four_days_with_three_day_forms_passes(time: Skipping) -> None:
     begun = await time.now()
     handle = await time.start(two_forms(), {"x": 4})
-    await time.until(handle, lambda view: bool(view.forms))
+    assert (await time.still(handle)).forms
     await time.skip(hours=50)
     assert (await handle.submit("first", "go")).status != "failed"
-    await time.until(handle, lambda view: [form.node_id for form in view.forms] == ["second"])
+    assert [form.node_id for form in (await time.still(handle)).forms] == ["second"]
     await time.skip(hours=50)
     await handle.submit("second", "go", {"note": "patience"})
     assert await handle.outputs() == {"r": 8, "note": "patience"}
@@ -72,7 +72,7 @@ async def test_complaint_8_a_run_of_four_days_with_three_day_forms_passes(time: 
 
 async def test_complaint_8_a_form_ends_when_its_own_time_is_over_and_not_before(time: Skipping) -> None:
     handle = await time.start(two_forms(), {"x": 4})
-    await time.until(handle, lambda view: bool(view.forms))
+    assert (await time.still(handle)).forms
     begun = await time.now()
     await time.skip(hours=71)
     view = await handle.status()
@@ -91,7 +91,7 @@ async def test_a_form_that_waits_for_two_months_is_submitted(time: Skipping) -> 
         [("start", "ask"), ("ask", "go", "end")],
     )
     handle = await time.start(Graph.from_document(flow), {"x": 1})
-    await time.until(handle, lambda view: bool(view.forms))
+    assert (await time.still(handle)).forms
     await time.skip(days=60)
     assert (await handle.status()).status == "paused"
     await handle.submit("ask", "go", {"note": "at last"})
@@ -144,7 +144,7 @@ async def test_a_pause_of_a_month_resumes_where_it_was(time: Skipping) -> None:
         [("start", "ask"), ("ask", "go", "next"), ("next", "text"), ("text", "end")],
     )
     handle = await time.start(Graph.from_document(flow), {"x": 41})
-    await time.until(handle, lambda view: bool(view.forms))
+    assert (await time.still(handle)).forms
     await handle.pause("holidays")
     await handle.submit("ask", "go")
     await time.skip(days=30)

@@ -52,20 +52,12 @@ def side_by_side(slow: NodeSpec, handle: str) -> Graph:
 
 async def move(time: Skipping, handle: RunHandle, hours: float) -> int:
     """Let hours pass, then fill the history; gives the number of histories the run has had."""
-    await time.until(handle, lambda view: any(form.node_id == "quick" for form in view.forms))
+    assert "quick" in [form.node_id for form in (await time.still(handle)).forms]
     await time.skip(hours=hours)
     await handle.submit("quick", "go")
-    await time.until(handle, lambda view: any((n.node_id, n.status) == ("s5", "succeeded") for n in view.nodes))
-    return await histories(time, handle)
-
-
-async def histories(time: Skipping, handle: RunHandle) -> int:
-    count, run_id = 0, None
-    while run_id != "":
-        history = await time.env.client.get_workflow_handle(handle.run_id, run_id=run_id).fetch_history()
-        run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
-        count += 1
-    return count
+    view = await time.still(handle)
+    assert ("s5", "succeeded") in [(shown.node_id, shown.status) for shown in view.nodes]
+    return len(await time.histories(handle))
 
 
 async def moments(handle: RunHandle, node_id: str) -> dict[str, float]:
@@ -83,7 +75,7 @@ async def test_complaint_8_the_deadline_of_a_run_is_enforced_while_it_waits_and_
     time: Skipping, paused: bool
 ) -> None:
     handle = await time.start(one_form(), {"x": 1}, options={"deadline_s": 36 * HOUR})
-    await time.until(handle, lambda view: bool(view.forms))
+    assert (await time.still(handle)).forms
     if paused:
         await handle.pause("not now")
     await time.skip(hours=35)
@@ -96,7 +88,7 @@ async def test_complaint_8_the_deadline_of_a_run_is_enforced_while_it_waits_and_
 
 async def test_a_run_that_is_done_before_its_deadline_is_not_touched_by_it(time: Skipping) -> None:
     handle = await time.start(one_form(), {"x": 1}, options={"deadline_s": 60 * HOUR})
-    await time.until(handle, lambda view: bool(view.forms))
+    assert (await time.still(handle)).forms
     await time.skip(hours=59)
     await handle.submit("ask", "go")
     assert await handle.outputs() == {"x": 1}

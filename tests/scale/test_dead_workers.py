@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from scale.flows import asked, asks
 
-from fakes.graphs import document, end, node, start
 from fakes.http_server import HttpServer, http_server
-from perdure import Client, Graph, RunOptions
+from perdure import Client, RunOptions
 from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
 
@@ -31,18 +31,6 @@ async def own(
     changes = {"address": stack.address, "task_queue": "scale-ghosts", "max_concurrent_activities": GHOSTS + 1}
     async with embedded(worker_settings.model_copy(update=changes)) as mine:
         yield mine
-
-
-def asks(url: str) -> Graph:
-    auth = {"type": "no-auth", "config": None}
-    get = node(
-        "get", "http-request", method="get", url=url, headers="", params="", authorization=auth, body={"type": "none"}
-    )
-    return Graph.from_document(document([start(), get, end(said=["get", "body"])], [("start", "get"), ("get", "end")]))
-
-
-def asked(target: HttpServer, path: str) -> int:
-    return sum(request.target == path for request in target.requests)
 
 
 @pytest.mark.crash

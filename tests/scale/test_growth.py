@@ -38,7 +38,8 @@ async def test_complaint_26_twice_the_nodes_take_twice_the_bytes(perdure: Client
     value = {"text": TEXT}
     await (await perdure.start(chain(1), value)).outputs()
     sizes = [await size_of(perdure, stack, chain(length), value, value) for length in (20, 40)]
-    print(sizes, sizes[1]/sizes[0]); assert sizes[1] / sizes[0] < MOST, sizes
+    print(sizes, sizes[1] / sizes[0])
+    assert sizes[1] / sizes[0] < MOST, sizes
 
 
 async def test_complaint_26_twice_the_items_take_twice_the_bytes(perdure: Client, stack: EmbeddedStack) -> None:
@@ -47,4 +48,5 @@ async def test_complaint_26_twice_the_items_take_twice_the_bytes(perdure: Client
     for count in (40, 80):
         items = [f"{index}: {TEXT[index : index + 500]}" for index in range(count)]
         sizes.append(await size_of(perdure, stack, each_item(4), {"items": {"l": items}}, {"out": items}))
-    print(sizes, sizes[1]/sizes[0]); assert sizes[1] / sizes[0] < MOST, sizes
+    print(sizes, sizes[1] / sizes[0])
+    assert sizes[1] / sizes[0] < MOST, sizes

@@ -54,7 +54,7 @@ class _Performed(ActivityInboundInterceptor):
         if kept is not None and (known := _read(effect, kept)) is not None:
             return known, True
         reply = await self.next.execute_activity(input)
-        if isinstance(reply, Reply) and len(to_json(reply)) <= MAX_KEPT_BYTES:
+        if isinstance(reply, Reply) and reply.worth_keeping() and len(to_json(reply)) <= MAX_KEPT_BYTES:
             kept = reply.model_dump(mode="json", exclude={"meta"})
             await self._recorder.keep(scope, key, meta.run_id, kept, meta.cache.ttl_s)
         return reply, False

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import to_json
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from perdure_graph.oversize import TOO_LARGE, json_size, over_limit
 
 
 class ReplyLimit(Interceptor):
@@ -32,13 +33,13 @@ class _Limited(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         reply = await self.next.execute_activity(input)
-        size = len(to_json(reply)) if isinstance(reply, BaseModel) else 0
+        size = json_size(reply) if isinstance(reply, BaseModel) else 0
         if size > self._most:
             info = activity.info()
             raise ApplicationError(
-                f"{info.activity_type!r} of {info.activity_id!r} gave {size:,} bytes; the limit is "
-                f"{self._most:,}. Return less, or a file.",
-                type="PayloadTooLarge",
+                f"{info.activity_type!r} of {info.activity_id!r} gave {over_limit(reply, size, self._most)}. "
+                "Return less, or a file; docs/payloads.md says how to raise the limit.",
+                type=TOO_LARGE,
                 non_retryable=True,
             )
         return reply

@@ -21,6 +21,7 @@ from perdure_store.recorder import Recorder
 from perdure_store.urls import OFF
 
 from . import plugins
+from .blobs import noted, tell
 from .effects import Effects
 from .limits import ReplyLimit
 from .observe import LogContext
@@ -43,7 +44,7 @@ async def connect(settings: WorkerSettings) -> Client:
         return await Client.connect(
             settings.address,
             namespace=settings.namespace,
-            data_converter=data_converter(settings),
+            data_converter=noted(data_converter(settings)),
             api_key=key,
             tls=settings.tls or key is not None,
         )
@@ -99,6 +100,8 @@ def make_worker(
         max_heartbeat_throttle_interval=timedelta(seconds=settings.heartbeat_interval_s),
         deployment_config=deployment(settings),
     )
+    if recorder is not None:
+        tell(client.data_converter, recorder.note_blob)
     _allow(worker, settings.task_busy_s)
     return worker
 

@@ -44,6 +44,7 @@ class WorkerSettings(PayloadSettings):
     db: SQLite file of the embedded server; None keeps everything in memory.
     store: where runs are recorded: `sqlite:///path` (or just the path), `postgresql://...`, or `off`. None is
         `.perdure/runs.db` for a worker, a file beside `db` or a temporary one for an embedded stack.
+    store_limit_s: how long an effect may wait for a run store that is slow; then its events are sent again later.
     ui_port: port of the embedded server's web UI; None takes a free one when a UI is asked for.
     max_concurrent_activities: activities (and local activities) in flight per worker.
     max_cached_workflows: runs kept in memory between their tasks; 0 replays on each task.
@@ -74,6 +75,7 @@ class WorkerSettings(PayloadSettings):
     cache_dir: Path = Field(default_factory=default_cache_dir)
     db: Path | None = None
     store: str | None = Field(default=None, repr=False)
+    store_limit_s: float = Field(default=1.0, gt=0, le=4)
     ui_port: int | None = Field(default=None, ge=1, le=65535)
     max_concurrent_activities: int = Field(default=200, ge=1)
     max_cached_workflows: int = Field(default=1000, ge=0)

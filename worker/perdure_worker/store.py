@@ -27,7 +27,7 @@ async def recording(settings: WorkerSettings) -> AsyncGenerator[Recorder]:
     url = settings.store or DEFAULT_STORE
     if url != OFF:
         kind_of(url)
-    recorder = Recorder(url)
+    recorder = Recorder(url, limit_s=settings.store_limit_s)
     recorder.open()
     try:
         yield recorder

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from . import caching
 from .check_references import check_references, told
 from .errors import InvalidGraph, NodeError
 from .graph import Graph, Node
 from .nodes.iteration import check_start
+from .options import NodeOptions
 from .report import Finding, Level
 
 
@@ -24,6 +26,7 @@ def check(graph: Graph) -> list[Finding]:
         *_unreached(graph),
         *_edges(graph),
         *check_references(graph),
+        *_caches(graph),
         *(finding for node in graph.nodes.values() for finding in _differences(node)),
     ]
 
@@ -107,6 +110,13 @@ def _refusal(node: Node) -> Finding:
 def _differences(node: Node) -> Iterator[Finding]:
     for difference in told(node.type.differs, node) or ():
         yield _about(node, "differs", difference)
+
+
+def _caches(graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes.values():
+        options: NodeOptions = node.data.perdure
+        if options.cache is not None and caching.has_side_effects(node, options):
+            yield _about(node, "refused", caching.why(node, options), caching.DRAWN, caching.step_of(options))
 
 
 def _containers(graph: Graph) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import lifecycle, pool, reuse, stream, windows
+from . import lifecycle, outcomes, pool, reuse, stream, windows
 from .commands import Cancel
 from .errors import NodeError
 from .events import ContainerCompleted, ContainerNext, ContainerStarted
@@ -117,7 +117,7 @@ def emit_completed(
     steps, reason = 0, None
     if isinstance(run.container, IterationRun):
         steps = len(run.container.items)
-        run.results = None if frame.id else reuse.results_to_keep(run.container, outputs)
+        run.results = None if frame.id else outcomes.results_to_keep(run.container, outputs)
     elif isinstance(run.container, LoopRun):
         steps = run.container.round + 1
         reason = "error" if error else str(run.memo or "loop_completed")

@@ -15,6 +15,9 @@ from .options import CacheOptions, RetryClass
 
 EffectClass = Literal["template", "code", "http", "io"]
 
+# Methods that change nothing (RFC 9110, section 9.2.1).
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
 
 class EffectMeta(BaseModel):
     """What the engine adds to a request; the worker's wrapper acts on it before and after the activity.
@@ -59,6 +62,10 @@ class Reply(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     meta: ReplyMeta | None = None
+
+    def worth_keeping(self) -> bool:
+        """Whether an equal request may take it instead of asking anew: not a failure that may soon be over."""
+        return True
 
 
 class Effect(BaseModel):
@@ -186,6 +193,10 @@ class HttpReply(Reply):
     body: str
     files: tuple[dict[str, JsonValue], ...] = ()
 
+    def worth_keeping(self) -> bool:
+        """Only what the other side meant to answer, and text: a file lives elsewhere, and may go before the reply."""
+        return 200 <= self.status_code < 300 and not self.files
+
 
 class SendHttp(Effect):
     """Send one HTTP request through the guarded door. Times are seconds, sizes bytes."""
@@ -212,5 +223,10 @@ class SendHttp(Effect):
         return self.connect_s + self.read_s + self.write_s + 10.0
 
     def default_retry(self) -> RetryClass:
-        """Methods that change nothing are safe (RFC 9110, section 9.2.1)."""
-        return "safe" if self.method.upper() in ("GET", "HEAD", "OPTIONS") else "keyed"
+        """By the method."""
+        return retry_of_method(self.method)
+
+
+def retry_of_method(method: str) -> RetryClass:
+    """Say how a request may be repeated, by its method."""
+    return "safe" if method.upper() in SAFE_METHODS else "keyed"

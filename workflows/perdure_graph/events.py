@@ -30,12 +30,13 @@ class _NodeEvent(_Event):
 
 
 class RunStarted(_Event):
-    """The run began."""
+    """The run began. `asked` is what else the caller gave: `RunRequest.besides`."""
 
     type: Literal["run_started"] = "run_started"
     run_id: str
     graph_hash: str
     inputs: dict[str, Any]
+    asked: dict[str, JsonValue] = {}
     graph: str = ""
     user: str = ""
     tenant: str = ""

@@ -6,23 +6,16 @@ new begins: a node, or `it[3]` for the items of an iteration from the fourth on.
 
 from __future__ import annotations
 
-import json
-import re
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, cast
 
+from .definition import changed_nodes
 from .errors import InvalidInputs
-from .graph import Graph, Node
-from .nodes.iteration import IterationData
+from .fork_entry import default_entry, find_entry, obstacle, results_of
+from .graph import Graph
+from .outcomes import Outcomes
 from .request import Reused
-from .reuse import Outcomes, inside, prefix
-
-# What changes how a node looks, not what it puts out.
-_LOOKS = frozenset({"title", "desc", "selected", "perdure"})
-_ITEM = re.compile(r"(?P<container>.+?)\[(?P<index>\d+)\](?:\.(?P<inner>.+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +30,6 @@ class Split:
     anew: tuple[str, ...]
     skipped: tuple[str, ...]
     changed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Begin:
-    """Where the new begins; `item` of an iteration, None for the whole node."""
-
-    node: str
-    item: int | None = None
 
 
 def plan(source: Outcomes, old: Graph, new: Graph, from_node: str | None = None) -> dict[str, Reused]:
@@ -73,18 +58,19 @@ def split(
     Raises:
         InvalidInputs: the run cannot be entered there; names what is possible.
     """
-    begin = _locate(source, old, new, from_node) if from_node is not None else _default(source, old, new)
-    changed = _changed(old, new)
+    begin = find_entry(source, old, new, from_node) if from_node is not None else default_entry(source, old, new)
+    changed = changed_nodes(old, new)
     fresh = {*changed, *anew, *({begin.node} if begin else ())}
     walk = _walk(source, new, fresh, set(altered))
     reuse = {node_id: source.nodes[node_id] for node_id in source.order if walk.get(node_id) == "reused"}
+    _check_known(source, reuse)
     partial: dict[str, Reused] = {}
     for node_id in [node_id for node_id, how in walk.items() if how == "entered"]:
         if begin is not None and begin.node == node_id:
             part = None if begin.item is None else _first_items(source.nodes[node_id], begin.item)
         else:
             part = None if node_id in fresh else source.nodes.get(node_id)
-            part = part if part is not None and part.items is not None and _can_enter(new, node_id) is None else None
+            part = part if part is not None and part.items is not None and obstacle(new, node_id) is None else None
         if part is not None:
             partial[node_id] = part
     if begin is not None and begin.item and from_node is not None and begin.node not in partial:
@@ -101,6 +87,19 @@ def split(
         skipped=tuple(node_id for node_id in top if walk.get(node_id) == "skipped"),
         changed=tuple(changed),
     )
+
+
+def _check_known(source: Outcomes, reuse: Collection[str]) -> None:
+    """Check that all of what is taken over is known whole."""
+    for node_id in reuse:
+        if lost := source.lost.get(node_id):
+            raise InvalidInputs(
+                f"cannot take over node {node_id!r} of run {source.run_id!r}: the server has forgotten the run, and "
+                f"the run store does not have all of the node ({', '.join(lost)}: too large to be recorded whole). "
+                f"Fork from {node_id!r} or a node before it, or give these values anew.",
+                node=node_id,
+                field=lost[0],
+            )
 
 
 def _walk(source: Outcomes, new: Graph, fresh: Collection[str], altered: Collection[str]) -> dict[str, str]:
@@ -136,97 +135,8 @@ def _walk(source: Outcomes, new: Graph, fresh: Collection[str], altered: Collect
     return how
 
 
-def _default(source: Outcomes, old: Graph, new: Graph) -> _Begin | None:
-    """Begin at the node that failed; an iteration goes on with the first item that has not ended."""
-    node_id = source.failed
-    if node_id is None or node_id not in new.nodes:
-        return None
-    known = source.nodes.get(node_id)
-    same = definition(old, node_id) == definition(new, node_id)
-    if known is None or known.items is None or not same or _can_enter(new, node_id) is not None:
-        return _Begin(node_id)
-    return _Begin(node_id, known.items)
-
-
-def _locate(source: Outcomes, old: Graph, new: Graph, name: str) -> _Begin:
-    node = old.nodes.get(name) or new.nodes.get(name)
-    item: int | None = None
-    if node is None:
-        found = _ITEM.fullmatch(name)
-        node = old.nodes.get(found["container"]) if found else None
-        if found is None or node is None:
-            raise _refused(source, old, name, "there is no such node" + _near(name, old))
-        if node.type.role != "container":
-            raise _refused(source, old, name, f"{node.id!r} is no iteration, so it has no items")
-        inner = (found["inner"] or "").rpartition(".")[2]
-        if inner and inner not in old.nodes:
-            raise _refused(source, old, name, f"there is no node {inner!r}{_near(inner, old)}")
-        item = int(found["index"]) if node.parent is None else None
-    top = _top(old if node.id in old.nodes else new, node)
-    if top.type.name == "loop" and (top is not node or "[" in name.removeprefix(node.id)):
-        why = "a loop cannot be entered in the middle, because each round needs what the one before left"
-        raise _refused(source, old, name, f"{why}; fork from the loop itself, {top.id!r}")
-    if top.id not in new.nodes:
-        raise _refused(source, old, name, f"{top.id!r} is not in the new graph")
-    if top.id in old.nodes:
-        _reached(source, old, top.id, name)
-    if top is node and item is None:
-        return _Begin(top.id)
-    return _Begin(top.id, _item_of(source, old, new, top, item, name))
-
-
-def _reached(source: Outcomes, old: Graph, node_id: str, name: str) -> None:
-    if node_id in source.skipped:
-        raise _refused(source, old, name, f"{node_id!r} was skipped, so nothing led into it")
-    if node_id not in source.order and node_id not in source.unfinished:
-        raise _refused(source, old, name, f"the run never reached {node_id!r}")
-
-
-def _item_of(source: Outcomes, old: Graph, new: Graph, top: Node, item: int | None, name: str) -> int | None:
-    """Give the item to begin with; a node inside that is named without one means the first item not yet done."""
-    known = source.nodes.get(top.id)
-    done = 0 if known is None else _done(top, known)
-    obstacle = _can_enter(new, top.id)
-    if item is None:
-        return done if known is not None and known.items is not None and obstacle is None else None
-    if not item:
-        return None
-    if obstacle is not None:
-        raise _refused(source, old, name, f"items of {top.id!r} cannot be told apart: {obstacle}; fork from {top.id!r}")
-    if item > done:
-        why = f"only {done} items of {top.id!r} are done without a gap, so the new can begin with item {done} at most"
-        raise _refused(source, old, name, why)
-    return item
-
-
-def _can_enter(graph: Graph, node_id: str) -> str | None:
-    """Say why an iteration cannot be taken over in part; None when it can."""
-    for member in inside(graph, node_id):
-        if graph.nodes[member].type.writes is not None:
-            return f"node {member!r} in it writes variables of the run"
-    return None
-
-
-def _done(node: Node, known: Reused) -> int:
-    """Count the items of an iteration that are done, from the first without a gap."""
-    if known.items is not None:
-        return known.items
-    results = _results(known)
-    data = cast("IterationData", node.data)
-    if known.status == "succeeded" and data.error_handle_mode == "remove-abnormal-output":
-        return max(results, default=-1) + 1
-    return prefix(results, set())
-
-
-def _results(known: Reused) -> dict[int, Any]:
-    if known.results is not None:
-        return dict(known.results)
-    listed = known.outputs.get("output")
-    return dict(enumerate(listed)) if isinstance(listed, list) else {}
-
-
 def _first_items(known: Reused, count: int) -> Reused:
-    results = {index: value for index, value in _results(known).items() if index < count}
+    results = {index: value for index, value in results_of(known).items() if index < count}
     # Which attempts failed in which item is not kept: count the items that give nothing.
     failed = sum(1 for index in range(count) if results.get(index) is None)
     return Reused(
@@ -235,62 +145,3 @@ def _first_items(known: Reused, count: int) -> Reused:
         said=tuple(one for one in known.said if one.index < count),
         exceptions=min(failed, known.exceptions),
     )
-
-
-def _changed(old: Graph, new: Graph) -> list[str]:
-    """List the nodes of the top frame that are new or drawn otherwise, in document order."""
-    if old.document == new.document:
-        return []
-    return [
-        node.id
-        for node in new.nodes.values()
-        if node.parent is None and (node.id not in old.nodes or definition(old, node.id) != definition(new, node.id))
-    ]
-
-
-def definition(graph: Graph, node_id: str) -> str:
-    """Write down what decides the outputs of a node: its data, what is inside it, variables of the graph it names."""
-    members = [node_id, *inside(graph, node_id)]
-    specs = {spec.id: spec for spec in graph.document.nodes}
-    data = [
-        {"id": member, "data": {name: value for name, value in specs[member].data.items() if name not in _LOOKS}}
-        for member in sorted(members)
-    ]
-    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
-    edges = sorted(
-        (edge.source, edge.handle, edge.target)
-        for edge in graph.document.edges
-        if edge.target in members and edge.target != node_id
-    )
-    declared = [
-        (scope, variable.model_dump(mode="json"))
-        for scope, variables in (("env", graph.document.environment), ("conversation", graph.document.conversation))
-        for variable in variables
-        if f"{scope}.{variable.name}" in text or json.dumps([scope, variable.name])[:-1] in text
-    ]
-    return json.dumps([text, edges, declared], sort_keys=True, ensure_ascii=False)
-
-
-def _top(graph: Graph, node: Node) -> Node:
-    while node.parent is not None and node.parent in graph.nodes:
-        node = graph.nodes[node.parent]
-    return node
-
-
-def _near(name: str, graph: Graph) -> str:
-    near = get_close_matches(name, graph.nodes, 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _refused(source: Outcomes, graph: Graph, name: str, why: str) -> InvalidInputs:
-    shown = ", ".join(_shown(graph, node_id) for node_id in (*source.order, *source.unfinished))
-    return InvalidInputs(
-        f"cannot fork run {source.run_id!r} from {name!r}: {why}. Possible are: {shown or 'no nodes yet'}.",
-        node=name,
-        field="from_node",
-    )
-
-
-def _shown(graph: Graph, node_id: str) -> str:
-    has_items = graph.nodes[node_id].type.name == "iteration" and _can_enter(graph, node_id) is None
-    return f"{node_id}[n]" if has_items else node_id

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from . import containers, deadlines, holding, pool, reuse, stream, traverse
+from . import containers, deadlines, holding, outcomes, pool, reuse, stream, traverse
 from .commands import Call, Cancel, StartTimer
 from .effects import Effect, EffectMeta
 from .errors import NodeError
@@ -223,7 +223,7 @@ def succeed(m: Machine, frame: Frame, node: Node, run: NodeRun, done: Done) -> N
     for change in done.writes:
         pool.write(m.state, frame, change.selector, change.value)
         m.emit_node(VariableUpdated, frame, node, selector=change.selector, value=change.value)
-    reuse.note_writes(m, frame, run, done.writes)
+    outcomes.note_writes(m, frame, run, done.writes)
     run.status = "succeeded"
     if node.type.name == "loop-end":
         frame.loop_end = True
@@ -245,7 +245,7 @@ def keep_outputs(m: Machine, frame: Frame, node: Node, outputs: Mapping[str, Any
     scope[node.id] = kept
     if node.type.role == "response":
         stream.respond(m, frame, node, outputs)
-        reuse.note_answer(m, frame, node, outputs)
+        outcomes.note_answer(m, frame, node, outputs)
 
 
 def go_on(m: Machine, frame: Frame, node: Node, handle: str | None) -> None:
@@ -269,7 +269,7 @@ def fail(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, *
     final: whether the graph's own retries are over.
     """
     m.state.exceptions_count += 1
-    reuse.top_run(m, frame, run)[0].exceptions += 1
+    outcomes.top_run(m, frame, run)[0].exceptions += 1
     if not final and may_retry(node, run):
         _retry(m, frame, node, run, error)
     else:

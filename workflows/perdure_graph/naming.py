@@ -25,8 +25,9 @@ STATUS: Final = "status"
 EVENTS: Final = "events"
 VARIABLES: Final = "variables"
 OUTCOMES: Final = "outcomes"
+GIVEN: Final = "given"
 
-QUERIES: Final = (STATUS, EVENTS, VARIABLES, OUTCOMES)
+QUERIES: Final = (STATUS, EVENTS, VARIABLES, OUTCOMES, GIVEN)
 
 GRAPH_ATTRIBUTE: Final = "PerdureGraph"
 STATUS_ATTRIBUTE: Final = "PerdureStatus"

@@ -31,7 +31,12 @@ NAMES: dict[type[Command], str] = {
 
 def is_repeat(state: RunState, command: Command) -> bool:
     """Whether the run has had this very command before."""
-    return bool(command.id) and command.id in state.seen
+    return was_given(state, command.id)
+
+
+def was_given(state: RunState, id: str) -> bool:
+    """Whether a command with this id was applied; one that did not fit was not."""
+    return bool(id) and id in state.seen
 
 
 def check_command(graph: Graph, state: RunState, command: Command) -> None:

@@ -29,7 +29,7 @@ SLACK_EVENTS = 500
 MOST_EVENTS = 10_000
 DETAILED_BACKLOG = 2_000
 
-_VALUES = ("inputs", "outputs", "process_data", "value", "text", "values", "variables")
+_VALUES = ("inputs", "asked", "outputs", "process_data", "value", "text", "values", "variables")
 
 Answer = Literal["yes", "no", "off"]
 
@@ -132,13 +132,22 @@ def _drop_details(events: list[Event], count: int) -> None:
 
 def as_recorded(event: Event) -> tuple[dict[str, JsonValue], int]:
     """Give an event as it is recorded, and about how many bytes that takes."""
-    if size_of([getattr(event, name, None) for name in _VALUES]) > EVENT_BYTES:
-        # Cut first: writing out 50 MB takes longer than a workflow task may be busy.
-        event = event.model_copy(
-            update={name: cut(getattr(event, name), VALUE_BYTES) for name in _VALUES if hasattr(event, name)}
-        )
+    # Cut first: writing out 50 MB takes longer than a workflow task may be busy.
+    event = _cut_over(event, EVENT_BYTES)
     recorded = cast("dict[str, JsonValue]", event.model_dump(mode="json"))
     return recorded, len(json.dumps(recorded))
+
+
+def lighten(state: RunState, most: int) -> None:
+    """Cut the values of events over so many bytes: the same value as text in every event of a state adds up."""
+    state.events[:] = [_cut_over(event, most) for event in state.events]
+
+
+def _cut_over(event: Event, most: int) -> Event:
+    if size_of([getattr(event, name, None) for name in _VALUES]) <= most:
+        return event
+    values = [name for name in _VALUES if hasattr(event, name)]
+    return event.model_copy(update={name: cut(getattr(event, name), VALUE_BYTES) for name in values})
 
 
 def batches(state: RunState, outbox: Outbox) -> Iterable[tuple[dict[str, JsonValue], ...]]:

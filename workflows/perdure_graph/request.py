@@ -11,6 +11,7 @@ from .graph import Document
 from .options import NodeOptions, ValueLimits
 
 RunStatus = Literal["running", "pausing", "paused", "succeeded", "partial-succeeded", "failed", "stopped"]
+_BESIDES = ("query", "files", "conversation", "sysvars", "pins", "options")
 ENDED: frozenset[RunStatus] = frozenset({"succeeded", "partial-succeeded", "failed", "stopped"})
 
 
@@ -143,6 +144,10 @@ class RunRequest(BaseModel):
     def asked(self) -> Asked:
         """Give what is the caller's in it, apart from graph and options."""
         return Asked.model_construct(**{name: getattr(self, name) for name in Asked.model_fields})
+
+    def besides(self) -> dict[str, JsonValue]:
+        """Give what makes the run besides graph, inputs and caller, where it is not the default."""
+        return self.model_dump(mode="json", include=set(_BESIDES), exclude_defaults=True)
 
 
 class RunError(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, cast
@@ -13,6 +14,7 @@ PREVIEW_CHARS = 500
 _COUNTED = 1_000_000
 _PREVIEW_ITEMS = 50
 _END = object()
+_CUT_TEXT = re.compile(r"\.\.\. \[[\d,]+ bytes\]\Z")
 
 
 def size_of(value: Any, most: int = _COUNTED) -> int:
@@ -45,6 +47,13 @@ def cut(value: Any, most: int) -> Any:
             return {name: _cut_whole(entry, most) for name, entry in entries.items()}
         return entries
     return _cut_whole(value, most)
+
+
+def was_cut(value: Any) -> bool:
+    """Whether a value is a preview that `cut` left of a larger one."""
+    if isinstance(value, str):
+        return _CUT_TEXT.match(value, PREVIEW_CHARS) is not None
+    return isinstance(value, dict) and set(cast("dict[str, Any]", value)) == {"truncated", "preview"}
 
 
 def _cut_whole(value: Any, most: int) -> Any:

@@ -99,11 +99,16 @@ class Frame(BaseModel):
 
 
 class Place(BaseModel):
-    """A node in a frame; `due` is when its timer fires, in milliseconds since the epoch."""
+    """A node in a frame.
+
+    due: when its timer fires, in milliseconds since the epoch.
+    takes: effects that it may have in flight at once; more than one only for windows.
+    """
 
     frame: str
     node: str
     due: int = 0
+    takes: int = 1
 
 
 class Failure(BaseModel):
@@ -195,6 +200,11 @@ class RunState(BaseModel):
     def halted(self) -> bool:
         """Whether nothing new may start."""
         return self.draining or self.pause is not None
+
+    @property
+    def in_flight(self) -> int:
+        """Count what holds a place: effects, and nodes between two attempts, so that a retry keeps its turn."""
+        return len(self.tasks) + len(self.timers) + sum(place.takes for place in self.windows.values())
 
     @property
     def root(self) -> Frame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 from . import deadlines, lifecycle, operate, reuse, stream, windows
+from .caching import check_cache
 from .checks import check_runnable
 from .commands import (
     Begin,
@@ -37,6 +38,7 @@ from .inputs import check_inputs
 from .machine import Machine
 from .nodes.base import FormReply
 from .operate import check_command
+from .oversize import TOO_LARGE
 from .request import RunRequest
 from .state import Frame, RunState, Scope
 from .timers import RUN_DEADLINE
@@ -74,6 +76,7 @@ def open_run(graph: Graph, request: RunRequest, run_id: str, now: int) -> RunSta
         run_id=run_id,
         graph_hash=graph.hash,
         inputs=inputs,
+        asked=request.besides(),
         graph=graph.name,
         user=request.user,
         tenant=request.tenant,
@@ -130,11 +133,12 @@ def _apply(m: Machine, happened: Happened) -> None:
 
 
 def check_request(graph: Graph, request: RunRequest) -> dict[str, Any]:
-    """Check and convert the inputs of a run.
+    """Check the options of a run, check and convert its inputs.
 
     Raises:
-        InvalidInputs: names the start node and the field.
+        InvalidInputs: names the node and the field.
     """
+    check_cache(graph, request.options.nodes)
     root = graph.nodes[graph.root]
     variables = getattr(root.data, "variables", None)
     if root.type.name != "start" or variables is None:
@@ -150,12 +154,17 @@ def _apply_reply(m: Machine, happened: EffectDone | EffectFailed) -> None:
     node = m.graph.nodes[place.node]
     if isinstance(happened, EffectDone):
         run, meta = frame.nodes[node.id], happened.reply.meta
-        run.cached = run.cached or (meta is not None and meta.cached)
+        # All effects of the attempt, or something was performed after all.
+        run.cached = (run.cached or run.asked <= 1) and meta is not None and meta.cached
         lifecycle.resume(m, frame, node, happened.reply)
     else:
         error = NodeError(happened.message, happened.error_type)
-        settle = lifecycle.interrupt if happened.interrupted else lifecycle.fail
-        settle(m, frame, node, frame.nodes[node.id], error)
+        frame.nodes[node.id].cached = False
+        if happened.interrupted:
+            lifecycle.interrupt(m, frame, node, frame.nodes[node.id], error)
+        else:
+            # Another attempt would be as large.
+            lifecycle.fail(m, frame, node, frame.nodes[node.id], error, final=happened.error_type == TOO_LARGE)
 
 
 def _apply_timer(m: Machine, key: str) -> None:
@@ -174,7 +183,7 @@ def _apply_timer(m: Machine, key: str) -> None:
 def _drain(m: Machine) -> None:
     """Start ready nodes, first come first served, within the limit; then settle the status of the run."""
     state = m.state
-    while state.ready and not state.halted and _in_flight(state) < state.options.max_parallel:
+    while state.ready and not state.halted and state.in_flight < state.options.max_parallel:
         frame_id, node_id = reuse.next_ready(state) or state.ready.popleft()
         frame = state.frames.get(frame_id)
         if frame is not None:
@@ -197,11 +206,6 @@ def _settle_status(m: Machine) -> None:
         m.emit(RunPaused, reasons=reasons(state))
     elif was == "paused" and status != "paused":
         m.emit(RunResumed)
-
-
-def _in_flight(state: RunState) -> int:
-    """Count what holds a place: effects, and nodes between two attempts, so that a retry keeps its turn."""
-    return len(state.tasks) + len(state.timers) + len(state.windows)
 
 
 def reasons(state: RunState) -> list[dict[str, Any]]:

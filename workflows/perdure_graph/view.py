@@ -18,7 +18,7 @@ PAGE_EVENTS = 500
 # A query answer may hold 2 MiB; a page keeps well below, and so does every single event.
 PAGE_BYTES = 1_000_000
 EVENT_BYTES = 500_000
-_VALUES = ("inputs", "outputs", "process_data", "value", "text")
+_VALUES = ("inputs", "asked", "outputs", "process_data", "value", "text")
 
 
 class NodeView(BaseModel):
@@ -66,7 +66,9 @@ class HeldView(BaseModel):
 class RunView(BaseModel):
     """The state of a run at one moment.
 
-    deadline_at: when the run fails if it has not ended, in milliseconds since the epoch.
+    started_at: in milliseconds since the epoch, as all times here; `elapsed` in seconds. A run that only waits knows
+        no newer time than that of its last step, so a client counts on from `started_at`.
+    deadline_at: when the run fails if it has not ended.
     waiting_for_worker: whether nobody polls a task queue that the run needs; `queues` names it. Workers cannot know,
         so this is found out by the client.
     """
@@ -86,6 +88,7 @@ class RunView(BaseModel):
     exceptions_count: int
     steps: int
     seq: int
+    started_at: int
     elapsed: float
     deadline_at: int | None = None
     waiting_for_worker: bool = False
@@ -143,6 +146,7 @@ def view(graph: Graph, state: RunState, now: int) -> RunView:
         exceptions_count=state.exceptions_count,
         steps=state.steps,
         seq=state.seq,
+        started_at=state.started_at,
         elapsed=state.elapsed if state.ended else (now - state.started_at) / 1000,
         deadline_at=state.expires_at,
     )

@@ -66,23 +66,39 @@ def _members(graph: Graph, container: str) -> list[str]:
 
 
 def open_windows(m: Machine, node: Node, state: IterationRun) -> None:
-    """Open windows until every lane is busy. Together they never run more items at once than the iteration may."""
+    """Open windows until every lane is busy.
+
+    Together they never run more items at once than the iteration may, nor more effects than the run may.
+    """
     data = cast("IterationData", node.data)
     options = m.state.options
     width = data.parallel_nums if data.is_parallel else 1
-    # One effect at a time means one lane; otherwise the most lanes that share the width evenly.
-    lanes = 1 if options.max_parallel == 1 else max(n for n in range(1, MAX_LANES + 1) if width % n == 0)
+    # The most lanes that share the width evenly.
+    lanes = max(n for n in range(1, min(MAX_LANES, options.max_parallel) + 1) if width % n == 0)
+    share = min(options.max_parallel // lanes, width // lanes * _breadth(m.graph, node.id, options.max_parallel))
     size = max(1, min(options.window_items, -(-len(state.items) // lanes)))
     while len(state.windows) < lanes and state.next < len(state.items):
+        room = options.max_parallel - m.state.in_flight
+        # One is always open: with its end comes the next turn.
+        if room < 1 and state.active:
+            return
+        takes = max(1, min(share, room))
         first, count = state.next, min(size, len(state.items) - state.next)
         state.next += count
         state.active += 1
         key = f"{node.id}[{first}-{first + count - 1}]"
         state.windows[key] = (first, count)
-        m.state.windows[key] = Place(frame="", node=node.id)
-        share = max(1, options.max_parallel // lanes)
-        request = _request(m, node, key, first, state.items[first : first + count], width // lanes, share)
+        m.state.windows[key] = Place(frame="", node=node.id, takes=takes)
+        request = _request(m, node, key, first, state.items[first : first + count], width // lanes, takes)
         m.out.append(OpenWindow(key=key, request=request))
+
+
+@lru_cache(maxsize=256)
+def _breadth(graph: Graph, container: str, most: int) -> int:
+    """How many effects one item may have in flight: one per node, or `most` where the body iterates in turn."""
+    members = _members(graph, container)
+    nested = any(graph.nodes[node_id].type.role == "container" for node_id in members)
+    return most if nested else len(members)
 
 
 def _request(

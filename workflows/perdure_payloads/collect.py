@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -49,6 +50,22 @@ class Collected:
     deleted: Count
     kept: Count
     nameless: Count
+
+
+async def shown_days(client: Client) -> float:
+    """Days for which Temporal shows a run that closed: its namespace's retention.
+
+    Raises:
+        PlatformError: Temporal does not tell.
+    """
+    try:
+        told = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    except RPCError as error:
+        raise PlatformError(
+            f"Temporal does not tell how long namespace {client.namespace!r} keeps runs ({error.message}). Say it "
+            "with --days."
+        ) from error
+    return told.config.workflow_execution_retention_ttl.ToTimedelta() / timedelta(days=1)
 
 
 async def collect(client: Client, store: Store, *, days: float, dry_run: bool = False) -> Collected:

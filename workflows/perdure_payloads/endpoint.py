@@ -1,7 +1,10 @@
 """The codec endpoint: lets the Temporal UI and CLI show payloads that are compressed, encrypted or kept as blobs.
 
-    POST /decode, /encode    JSON `{"payloads": [...]}`, as Temporal's own tools send it
+    POST /decode      what can be shown; a payload that cannot be, or is too large for a page, becomes a note in words
+    POST /download    payloads kept as blobs, whole, or an error
+    POST /encode      what the UI or CLI is about to send
 
+Bodies are JSON `{"payloads": [...]}`, as Temporal's own tools send it; each path also stands under `/<namespace>`.
 What comes back is clear text: without a token the endpoint answers only on loopback, and only to pages from there.
 """
 
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import json
 import re
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -16,6 +20,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from google.protobuf import json_format
 from pydantic import Field, SecretStr
 from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.sdk.v1 import ExternalStorageReference
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 
@@ -27,6 +32,10 @@ from .settings import PayloadSettings
 LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 _LOOPBACK_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 _JSON = "application/json"
+# How the SDK marks references: by their type, later releases also by a key, as the reference is then encoded too.
+_REFERENCE = ExternalStorageReference.DESCRIPTOR.full_name
+_MARK = "__temporal_external_storage_reference"
+_UNREADABLE = (PlatformError, ApplicationError, RuntimeError, ValueError)
 
 
 class EndpointSettings(PayloadSettings):
@@ -35,11 +44,13 @@ class EndpointSettings(PayloadSettings):
     codec_token: what callers must send as `Authorization: Bearer ...`; required beyond loopback.
     codec_origins: pages whose scripts may ask, comma-separated (`https://temporal.example.org`); by default loopback.
     codec_max_bytes: largest request body.
+    codec_show_bytes: largest payload that `/decode` shows; in its stead stands a note. `/download` gives any.
     """
 
     codec_token: SecretStr | None = None
     codec_origins: str = ""
     codec_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    codec_show_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
 
 
 def is_loopback(host: str) -> bool:
@@ -63,28 +74,67 @@ def codec_app(settings: EndpointSettings, converter: DataConverter | None = None
         allow_origins=origins,
         allow_origin_regex=None if origins else LOOPBACK_PAGES,
         allow_methods=["POST"],
-        allow_headers=["content-type", "authorization", "x-namespace", "caller-type"],
+        allow_headers=["content-type", "authorization", "authorization-extras", "x-namespace", "caller-type"],
+        # Browsers ask before a page from elsewhere may speak to this machine; `codec_origins` says which may.
+        allow_private_network=True,
     )
 
     async def read(request: Request) -> Payloads:
         _admit(request, token)
         return _parse(await _body(request, settings.codec_max_bytes))
 
-    @app.post("/decode")
-    async def decode(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def decode(request: Request) -> Response:
         payloads = await read(request)
+        # The UI asks for that when it has a button to download them.
+        keep = request.query_params.get("preserveStorageRefs", "").lower() == "true"
+        return _answer(
+            [
+                payload if keep and is_reference(payload) else await _shown(chosen, payload, settings.codec_show_bytes)
+                for payload in payloads.payloads
+            ]
+        )
+
+    async def download(request: Request) -> Response:
+        payloads = await read(request)
+        if not all(map(is_reference, payloads.payloads)):
+            raise HTTPException(400, "not a reference to a large value; /decode shows what lies in the history itself")
         try:
             return _answer([await _decoded(chosen, payload) for payload in payloads.payloads])
-        except (PlatformError, ApplicationError, RuntimeError, ValueError) as error:
+        except _UNREADABLE as error:
             raise HTTPException(422, str(error)) from error
 
-    @app.post("/encode")
-    async def encode(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def encode(request: Request) -> Response:
         payloads = await read(request)
         assert chosen.payload_codec is not None
+        # Never a blob: nobody says for which run this is, so nothing could collect it.
         return _answer(await chosen.payload_codec.encode(payloads.payloads))
 
+    for work in (decode, download, encode):
+        app.post(f"/{work.__name__}")(work)
+        app.post(f"/{{namespace}}/{work.__name__}")(work)
     return app
+
+
+def is_reference(payload: Payload) -> bool:
+    """Whether a payload only says where a large value is kept."""
+    return payload.metadata.get("messageType") == _REFERENCE.encode() or _MARK in payload.metadata
+
+
+async def _shown(converter: DataConverter, payload: Payload, most: int) -> Payload:
+    """Decode a payload, or say in words why it is not shown: one that is missing must not hide the others."""
+    kept = sum(blob.size_bytes for blob in payload.external_payloads)
+    if kept > most:
+        return _note(f"a value of {kept:,} bytes, kept outside of the history; too large to show here")
+    try:
+        plain = await _decoded(converter, payload)
+    except _UNREADABLE as error:
+        return _note(str(error))
+    size = len(plain.data)
+    return plain if size <= most else _note(f"a value of {size:,} bytes; too large to show here")
+
+
+def _note(text: str) -> Payload:
+    return Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(f"[Perdure: {text}]").encode())
 
 
 async def _decoded(converter: DataConverter, payload: Payload) -> Payload:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, assert_never
 
-from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, ChildWorkflowError, TimeoutError
 
@@ -31,6 +30,7 @@ from perdure_graph.commands import (
     WindowFailed,
 )
 from perdure_graph.effects import Effect, Reply
+from perdure_graph.oversize import TOO_LARGE, json_size, over_limit
 from perdure_graph.request import RunOptions
 from perdure_graph.window import WindowOutcome
 
@@ -39,6 +39,8 @@ from .policies import activity_options
 # Errors of `perdure_payloads`, known by name: blobs are out of reach, a worker lacks a key.
 _MENDABLE = ("BlobsUnavailable", "KeyUnknown")
 _OUTAGE_PAUSE = timedelta(seconds=5)
+
+_SMALLER = "Pass less data, or a file; docs/payloads.md says how to raise the limit."
 
 Deliver = Callable[[Input], None]
 Carry = Callable[[str, Effect], Effect]
@@ -98,15 +100,12 @@ class Performer:
                     assert_never(dispatch)
 
     def _call(self, call: Call) -> None:
-        size = len(to_json(call.effect))
-        limit = self._options.max_value_bytes
+        # Sent anyway, it would fail the whole run, or its task again and again, without naming the node.
+        size, limit = json_size(call.effect), self._options.max_value_bytes
         if size > limit:
-            # Sent anyway, it would fail the whole run, or its task again and again, without naming the node.
-            message = (
-                f"node {call.title!r} asks for {call.effect.activity!r} with {size:,} bytes of data; the limit is "
-                f"{limit:,}. Pass less data, or a file, to this node."
-            )
-            self._deliver(EffectFailed(call.key, message, "PayloadTooLarge"))
+            sizes = over_limit(call.effect, size, limit)
+            message = f"node {call.title!r} gives {call.effect.activity!r} {sizes}. {_SMALLER}"
+            self._deliver(EffectFailed(call.key, message, TOO_LARGE))
             return
         effect = self._carry(call.key, call.effect)
         task = workflow.start_activity(
@@ -134,9 +133,18 @@ class Performer:
             elif error is not None:
                 self._deliver(EffectFailed(call.key, *_explain(error)))
             elif not done.cancelled():
-                self._deliver(EffectDone(call.key, done.result()))
+                self._deliver(self._taken(call, done.result()))
 
         task.add_done_callback(over)
+
+    def _taken(self, call: Call, reply: Reply) -> Input:
+        size, limit = json_size(reply), self._options.max_value_bytes
+        if size <= limit:
+            return EffectDone(call.key, reply)
+        sizes = over_limit(reply, size, limit)
+        return EffectFailed(
+            call.key, f"node {call.title!r} got from {call.effect.activity!r} {sizes}. {_SMALLER}", TOO_LARGE
+        )
 
     async def _again(self, call: Call) -> None:
         await workflow.sleep(_OUTAGE_PAUSE, summary=call.key)

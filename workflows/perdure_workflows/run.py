@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError
@@ -17,8 +15,10 @@ from perdure_graph import naming
 from perdure_graph.commands import Command, Pause, Resume, Retry, SetVariables, Stop, Submit, WindowPaused
 from perdure_graph.errors import CommandRefused, InvalidInputs, PerdureError
 from perdure_graph.graph import graph_of
+from perdure_graph.operate import was_given
+from perdure_graph.outcomes import Outcomes, outcomes
+from perdure_graph.oversize import TOO_LARGE, json_size, over_limit
 from perdure_graph.request import RunRequest, RunResult, RunStatus
-from perdure_graph.reuse import Outcomes, outcomes
 from perdure_graph.state import RunState
 from perdure_graph.step import check_command, open_run
 from perdure_graph.view import EventPage, RunView, events_after, result, view
@@ -36,8 +36,8 @@ _SETTLE = timedelta(milliseconds=1)
 @workflow.defn(name=naming.WORKFLOW_TYPE)
 class GraphRun:
     """Runs a graph. Input `RunRequest`, output `RunResult`; a run that fails fails the workflow with its result
-    as detail. Commands are updates and signals of the same names, queries are `status`, `events`, `variables` and
-    `outcomes`.
+    as detail. Commands are updates and signals of the same names, queries are `status`, `events`, `variables`,
+    `outcomes` and `given`.
     """
 
     # `Any`: an input that does not decode would fail the workflow task again and again, and so hang the run.
@@ -241,6 +241,11 @@ class GraphRun:
         """All variables of the top frame, by node."""
         return dict(self._run_state.root.scope or {})
 
+    @workflow.query(name=naming.GIVEN)
+    def given(self, id: str) -> bool:
+        """Whether a command with this id was applied: what a sender of signals cannot know otherwise."""
+        return was_given(self._run_state, id)
+
     @workflow.query(name=naming.OUTCOMES)
     def outcomes(self) -> Outcomes:
         """How the nodes of the top frame ended: what a fork can take over."""
@@ -260,15 +265,10 @@ def _read(request: Any) -> RunRequest:
 
 def _conclude(outcome: RunResult, limit: int) -> RunResult:
     """Return the result, or fail the workflow with it; a result too large to return fails by name."""
-    size = len(to_json(outcome))
+    size = json_size(outcome)
     if size > limit:
-        largest = max(outcome.outputs, key=lambda name: len(json.dumps(outcome.outputs[name])), default="")
-        raise ApplicationError(
-            f"the outputs of the run have {size:,} bytes, the limit is {limit:,}; the largest is "
-            f"{largest!r}. Return less, or a file.",
-            type="PayloadTooLarge",
-            non_retryable=True,
-        )
+        sizes = over_limit(outcome, size, limit)
+        raise ApplicationError(f"the run gives {sizes}. Return less, or a file.", type=TOO_LARGE, non_retryable=True)
     if outcome.error is not None:
         raise ApplicationError(
             f"node {outcome.error.title or outcome.error.node!r}: {outcome.error.message}",

@@ -13,11 +13,12 @@ from temporalio import workflow
 from perdure_graph.commands import Begin, Drain, GoOn, Input
 from perdure_graph.continuation import Continuation
 from perdure_graph.graph import Graph
-from perdure_graph.outbox import Outbox
+from perdure_graph.outbox import Outbox, lighten
 from perdure_graph.request import RunStatus
 from perdure_graph.state import RunState
 from perdure_graph.step import step
 from perdure_graph.timers import armed
+from perdure_graph.view import EVENT_BYTES
 
 from .log import Log
 from .perform import Performer
@@ -112,6 +113,8 @@ class Shell:
         if self.over:
             return None
         self.log.hush()
+        # No query shows more of them.
+        lighten(self.state, EVENT_BYTES)
         return Continuation(
             graph=self.graph.document, state=self.state, outbox=self.log.box, histories=self.histories + 1
         )

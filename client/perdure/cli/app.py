@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from .payloads_cmd import blobs, codec_server
+from .store_cmd import store
+from .versions_cmd import deployment, replay
 
 if TYPE_CHECKING:
     from .output import Output
@@ -282,6 +284,11 @@ def worker(
     task_queue: Annotated[str | None, typer.Option("--task-queue", envvar="PERDURE_TASK_QUEUE")] = None,
     log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="Prove the worker with a run first.")] = False,
+    versioned: Annotated[
+        bool, typer.Option("--versioned", help="Take only runs of its version; see `perdure deployment`.")
+    ] = False,
+    deployment_name: Annotated[str | None, typer.Option("--deployment", help="Name of its deployment.")] = None,
+    build_id: Annotated[str | None, typer.Option("--build-id", help="Its version in that deployment.")] = None,
     address: Address = None,
 ) -> None:
     """Run a worker against a server until SIGTERM or Ctrl-C."""
@@ -290,10 +297,17 @@ def worker(
     from .dev import worker as work
     from .output import Output
 
-    settings: dict[str, Any] = {"namespace": namespace, "task_queue": task_queue, "log_level": log_level}
-    given = {name: value for name, value in settings.items() if value is not None}
+    settings: dict[str, Any] = {
+        "namespace": namespace,
+        "task_queue": task_queue,
+        "log_level": log_level,
+        "smoke": smoke or None,
+        "versioning": versioned or None,
+        "deployment_name": deployment_name,
+        "build_id": build_id,
+    }
     try:
-        code = work(address, given | ({"smoke": True} if smoke else {}))
+        code = work(address, {name: value for name, value in settings.items() if value is not None})
     except PerdureError as error:
         code = Output(as_json=False).refuse(error)
     raise typer.Exit(code)
@@ -356,6 +370,9 @@ def _finish(work: Callable[[Output], Coroutine[Any, Any, int]], as_json: bool, r
 
 
 app.add_typer(blobs)
+app.add_typer(deployment)
+app.command()(replay)
+app.add_typer(store)
 app.command()(codec_server)
 
 

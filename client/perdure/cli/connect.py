@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from perdure_graph.errors import InvalidInputs, PlatformError
 from perdure_graph.naming import NAMESPACE, TASK_QUEUE
 
-from .dev_state import running
+from ..dev_state import payloads_with, running
 
 if TYPE_CHECKING:
     from perdure.client import Client
@@ -65,6 +65,13 @@ def required(address: str | None) -> Server:
     return Server(dev.address, dev.namespace, dev.task_queue, dev.blobs, dev.store)
 
 
+def known_dev(address: str | None) -> Server | None:
+    """Give the configured server, else the one running `perdure dev`; None when there is none, or several."""
+    if (chosen := configured(address)) is not None:
+        return chosen
+    return required(None) if len(running()) == 1 else None
+
+
 async def connect(server: Server) -> Client:
     """Connect to a server; key and TLS come from `PERDURE_API_KEY` and `PERDURE_TLS`.
 
@@ -90,10 +97,7 @@ def payload_settings(server: Server | None) -> PayloadSettings:
     Raises:
         PlatformError: a `PERDURE_*` variable is wrong.
     """
-    from perdure_payloads.settings import read_settings
-
-    known = {"blobs": server.blobs, "blobs_create": False} if server and server.blobs else {}
-    return read_settings(**known)
+    return payloads_with(server.blobs if server else None)
 
 
 @asynccontextmanager

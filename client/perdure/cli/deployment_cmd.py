@@ -82,6 +82,7 @@ async def make_current(client: Client, name: str, build_id: str) -> str:
         build_id=build_id,
         identity=client.temporal.identity,
     )
+    refusal = "it did not answer"
     try:
         async with asyncio.timeout(PATIENCE_S):
             while True:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_graph.errors import PlatformError
 
+from ..dev_state import DevStack, announced
 from .connect import lacks_worker, own_stack, required, settings
-from .dev_state import DevStack, announced
 from .follow import interrupts
 from .output import FAILED, OK, Output
 

@@ -34,16 +34,21 @@ class Changes:
 
 async def fork(run_id: str, changes: Changes, new_id: str | None, address: str | None, out: Output) -> int:
     """Start a fork; say what it takes over and what runs anew."""
-    graph = Graph.load(changes.flow) if changes.flow else None
+    from perdure.fork import plan_fork
+    from perdure.testing.cases import load_flow
+
+    graph = load_flow(changes.flow) if changes.flow else None
     pins = given.read_pins(changes.pins) if changes.pins else None
     variables = given.read_variables(changes.variables)
     server = required(address)
     source = (await connect(server)).run(run_id)
     async with patience(out.note, server) as heard:
-        told = await source.outcomes()
+        told = await source.fork_source(graph)
         heard()
+    if told.from_store:
+        out.note("the server has forgotten the run: what is known of it comes from the run store")
     inputs = _inputs(changes, graph or graph_of(told.graph), out)
-    planned = await source.plan_fork(changes.from_node, graph=graph, inputs=inputs, variables=variables, pins=pins)
+    planned = plan_fork(told, changes.from_node, graph=graph, inputs=inputs, variables=variables, pins=pins)
     forked = await source.start_fork(planned, new_id)
     out.run_id = forked.run_id
     _show_plan(planned, out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -19,6 +19,7 @@ from .progress import describe
 from .run import report_end, show_outputs
 
 if TYPE_CHECKING:
+    from perdure.archive import LogEntry
     from perdure.handle import RunHandle
 
 
@@ -61,14 +62,19 @@ def show_view(view: RunView, out: Output) -> None:
 async def log(run_id: str, address: str | None, out: Output, *, after: int, follow: bool) -> int:
     """Write what the run store has of a run and its windows, by position; with `follow` until the run ends."""
     handle = (await connect(required(address))).run(run_id)
+    await show_log(handle.log(after, follow=follow), out)
+    return OK
+
+
+async def show_log(entries: AsyncIterator[LogEntry], out: Output) -> None:
+    """Write the entries of a log: position, scope, and the event as `events` shows it."""
     boards: dict[str, Board] = {}
-    async for entry in handle.log(after, follow=follow):
+    async for entry in entries:
         if out.as_json:
             out.json({"position": entry.position, "scope": entry.scope, **entry.event.model_dump(mode="json")})
             continue
         board = boards.setdefault(entry.scope, Board())
         out.say(f"{entry.position:>6} {entry.scope:<16} {_line(entry.event, board)}")
-    return OK
 
 
 async def events(run_id: str, address: str | None, out: Output, *, after: int, follow: bool) -> int:

@@ -28,7 +28,12 @@ def _blobs() -> None:  # pyright: ignore[reportUnusedFunction] - makes `gc` a su
 
 @blobs.command("gc")
 def gc(
-    days: Annotated[float, typer.Option("--days", min=0, help="Keep what closed less than so many days ago.")],
+    days: Annotated[
+        float | None,
+        typer.Option(
+            "--days", min=0, help="Keep what closed less than so many days ago; by default what Temporal still shows."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
     address: Address = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
@@ -40,14 +45,18 @@ def gc(
 def codec_server(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8234,
     host: Annotated[str, typer.Option("--host", help="Beyond loopback PERDURE_CODEC_TOKEN must be set.")] = "127.0.0.1",
+    origins: Annotated[
+        list[str] | None,
+        typer.Option("--origin", metavar="URL", help="Address of a UI that may ask; by default any on this machine."),
+    ] = None,
     address: Address = None,
 ) -> None:
     """Let the Temporal UI and CLI read compressed, encrypted and large values, until Ctrl-C."""
-    _finish(lambda out: _serve(host, port, address, out), as_json=False)
+    _finish(lambda out: _serve(host, port, origins or [], address, out), as_json=False)
 
 
-async def _collect(days: float, dry_run: bool, address: str | None, out: Output) -> int:
-    from perdure_payloads.collect import collect
+async def _collect(days: float | None, dry_run: bool, address: str | None, out: Output) -> int:
+    from perdure_payloads.collect import collect, shown_days
 
     from .connect import connect, payload_settings, required
     from .output import OK
@@ -55,6 +64,9 @@ async def _collect(days: float, dry_run: bool, address: str | None, out: Output)
     server = required(address)
     store = _store(payload_settings(server))
     client = await connect(server)
+    if days is None:
+        days = await shown_days(client.temporal)
+        out.note(f"Temporal shows closed runs for {days:g} days; --days keeps their values for longer or shorter")
     done = await collect(client.temporal, store, days=days, dry_run=dry_run)
     out.say(f"{'would delete' if dry_run else 'deleted'}: {_shown(done.deleted)}")
     out.say(f"kept: {_shown(done.kept)}")
@@ -62,7 +74,7 @@ async def _collect(days: float, dry_run: bool, address: str | None, out: Output)
         out.say(f"kept, of runs whose id is too long to tell: {done.nameless.blobs:,} blobs")
     if out.as_json:
         counts = {name: _plain(getattr(done, name)) for name in ("deleted", "kept", "nameless")}
-        out.json({"dry_run": dry_run, **counts})
+        out.json({"dry_run": dry_run, "days": days, **counts})
     return OK
 
 
@@ -89,12 +101,12 @@ def _shown(count: Count) -> str:
     return f"{count.blobs:,} blobs of {count.runs:,} runs, {count.size:,} bytes"
 
 
-async def _serve(host: str, port: int, address: str | None, out: Output) -> int:
+async def _serve(host: str, port: int, origins: list[str], address: str | None, out: Output) -> int:
     from pydantic import ValidationError
 
     from perdure_graph.errors import PlatformError
 
-    from .connect import configured, payload_settings
+    from .connect import known_dev, payload_settings
     from .follow import interrupts
     from .output import OK
 
@@ -103,9 +115,10 @@ async def _serve(host: str, port: int, address: str | None, out: Output) -> int:
         from perdure_payloads.endpoint_server import serving
     except ImportError as error:
         raise PlatformError(f"the codec endpoint needs {error.name}. Install it: pip install 'perdure[api]'") from error
-    known = payload_settings(configured(address))
+    known = payload_settings(known_dev(address))
+    given: dict[str, Any] = {"codec_origins": ",".join(origins)} if origins else {}
     try:
-        settings = EndpointSettings(blobs=known.blobs)
+        settings = EndpointSettings(blobs=known.blobs, blobs_create=known.blobs_create, **given)
     except ValidationError as error:
         raise PlatformError(f"PERDURE_CODEC_*: {error.errors()[0]['msg']}.") from None
     async with serving(settings, host=host, port=port) as url:

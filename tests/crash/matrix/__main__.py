@@ -1,6 +1,6 @@
 """`make crash`: kill everything that a run needs, one thing at a time, and count what is lost.
 
-python -m crash.matrix [--every N] [--only worker,server,postgres,blobs,pause,stop] [--parallel N] [--seed N]
+PYTHONPATH=tests python -m crash.matrix [--only worker,server,postgres,blobs,pause,stop] [--every N] [--parallel N]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ from fakes.postgres import binaries, postgres
 
 from .commands import pause_all, stop_all
 from .outages import blobs_away, postgres_away
-from .play import Outcome
-from .report import complaint, detail, line, table
+from .play import Outcome, settled, undisturbed
+from .report import complaint, detail, line, stops, table
 from .servers import kill_servers
 from .stand import standing
 from .target import Target, counting
-from .workers import kill_workers
+from .workers import blows, kill_workers
 
 
 @dataclass(frozen=True)
@@ -44,36 +45,35 @@ class Plan:
 
 async def worker(target: Target, plan: Plan, _chance: random.Random) -> list[Outcome]:
     async with standing(target) as stand:
-        return await kill_workers(stand, plan.every, plan.parallel)
+        seats = [await stand.seat() for _ in range(plan.parallel)]
+        calm = await undisturbed(stand, seats[0])
+        return await kill_workers(stand, seats, calm, blows(calm)[plan.every // 2 :: plan.every])
 
 
 async def server(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
     async with standing(target, file=True) as stand:
-        return await kill_servers(stand, plan.servers, chance)
+        return await kill_servers(stand, *await settled(stand), plan.servers, chance)
 
 
 async def store(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
-    if binaries() is None:
-        sys.stderr.write("PostgreSQL is not installed here: its outages are left out\n")
-        return []
     with postgres() as running:
         async with standing(target, store=await running.new_database()) as stand:
-            return await postgres_away(stand, running, plan.stores, chance)
+            return await postgres_away(stand, *await settled(stand), running, plan.stores, chance)
 
 
 async def blobs(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
     async with standing(target) as stand:
-        return await blobs_away(stand, plan.blobs, chance)
+        return await blobs_away(stand, *await settled(stand), plan.blobs, chance)
 
 
 async def pause(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
     async with standing(target, file=True) as stand:
-        return await pause_all(stand, plan.pauses, chance)
+        return await pause_all(stand, *await settled(stand), plan.pauses, chance)
 
 
 async def stop(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
     async with standing(target) as stand:
-        return await stop_all(stand, plan.stops, chance)
+        return await stop_all(stand, *await settled(stand), plan.stops, chance)
 
 
 Say = Callable[[str], None]
@@ -93,8 +93,11 @@ async def run(plan: Plan, kinds: list[str], say: Say) -> list[Outcome]:
     outcomes: list[Outcome] = []
     async with counting() as target:
         for kind in kinds:
+            if kind == "postgres" and binaries() is None:
+                say("postgres: left out, PostgreSQL is not installed here")
+                continue
             began = time.monotonic()
-            found = await KINDS[kind](target, plan, random.Random(f"{plan.seed} {kind}"))
+            found = await _safely(kind, target, plan)
             outcomes += found
             say(f"{kind}: {len(found)} runs in {time.monotonic() - began:.0f} s")
             for outcome in found:
@@ -104,10 +107,19 @@ async def run(plan: Plan, kinds: list[str], say: Say) -> list[Outcome]:
     return outcomes
 
 
+async def _safely(kind: str, target: Target, plan: Plan) -> list[Outcome]:
+    try:
+        return await KINDS[kind](target, plan, random.Random(f"{plan.seed} {kind}"))
+    except Exception as error:
+        # A stand that breaks down is a failure of its kind; the others still tell something.
+        sys.stderr.write(traceback.format_exc())
+        return [Outcome(kind, "-", "-", lost=[f"{type(error).__name__}: {error}"])]
+
+
 def _parse(argv: list[str] | None) -> tuple[Plan, list[str]]:
     plan = Plan()
     parser = argparse.ArgumentParser(prog="python -m crash.matrix", description=__doc__)
-    parser.add_argument("--every", type=int, default=plan.every, help="kill the worker at each Nth history event")
+    parser.add_argument("--every", type=int, default=plan.every, help="kill the worker at each Nth moment only")
     parser.add_argument("--parallel", type=int, default=plan.parallel, help="runs whose workers are killed, at a time")
     parser.add_argument("--only", default=",".join(KINDS), help=f"some of {','.join(KINDS)}")
     parser.add_argument("--seed", type=int, default=plan.seed, help="of the random moments")
@@ -142,6 +154,8 @@ def main(argv: list[str] | None = None) -> int:
     with _log_aside() as say:
         outcomes = asyncio.run(run(plan, kinds, say))
     print(table(outcomes))
+    if said := stops(outcomes):
+        print(said)
     print(line(outcomes), flush=True)
     return 0 if outcomes and all(outcome.fine for outcome in outcomes) else 1
 

@@ -9,7 +9,7 @@ import time
 from perdure_graph.errors import PerdureError
 
 from .histories import Moment, effects, first_after, histories
-from .play import Outcome, Run, Undisturbed, accepted, begin, conclude, struck_at, undisturbed
+from .play import Outcome, Run, Undisturbed, accepted, begin, conclude, struck_at
 from .stand import Seat, Stand
 
 PAUSE_KIND = "pause, restart of everything, resume"
@@ -20,10 +20,8 @@ _AGAIN_S = 0.1
 _REST_LIMIT_S = 60.0
 
 
-async def pause_all(stand: Stand, count: int, chance: random.Random) -> list[Outcome]:
+async def pause_all(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random) -> list[Outcome]:
     """Pause runs at random moments, some at a time; kill server and worker; resume them on new ones."""
-    seat = await stand.seat()
-    calm = await undisturbed(stand, seat)
     outcomes: list[Outcome] = []
     while (left := count - len(outcomes)) > 0:
         pausing = [_paused(stand, seat, calm, chance) for _ in range(min(left, _AT_ONCE))]
@@ -68,10 +66,8 @@ async def _restarted(stand: Stand, seat: Seat, paused: list[tuple[Run, Outcome]]
     return list(await asyncio.gather(*(resumed(run, outcome) for run, outcome in paused)))
 
 
-async def stop_all(stand: Stand, count: int, chance: random.Random) -> list[Outcome]:
+async def stop_all(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random) -> list[Outcome]:
     """Stop runs at random moments, one after the other."""
-    seat = await stand.seat()
-    calm = await undisturbed(stand, seat)
     return [await _stopped(stand, seat, calm.moment(chance)) for _ in range(count)]
 
 
@@ -88,18 +84,12 @@ async def _stopped(stand: Stand, seat: Seat, moment: Moment) -> Outcome:
     await asyncio.sleep(QUIET_S)
     found = await histories(stand.temporal, run.handle.run_id)
     late = [f"{scope or 'run'}:{key}" for scope, key, at in effects(found) if at > returned]
-    asked_for = {key for _, key, _ in effects(found)}
-    stray = [one.what for one in stand.target.of(run.case) if one.at > returned and _key(one.key) not in asked_for]
+    stray = [f"{one.what} ({one.at - returned:.3f} s)" for one in stand.target.of(run.case) if one.at > returned]
     outcome.doubled += [f"effect {name} started after the stop" for name in (*late, *stray)]
     if result.status != "stopped":
         outcome.lost.append(f"{result.status} instead of stopped")
     outcome.recovery = returned - asked
     return outcome
-
-
-def _key(idempotency_key: str | None) -> str:
-    """The effect's key in its scope: what is between the run's id and the number of the attempt group."""
-    return (idempotency_key or "").partition("/")[2].rpartition("#")[0]
 
 
 async def _stop(run: Run, outcome: Outcome) -> bool:

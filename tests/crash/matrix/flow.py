@@ -12,15 +12,15 @@ from perdure import Graph, RunOptions
 from perdure_graph.graph import NodeSpec
 from perdure_graph.options import NodeOptions
 
-ROWS = 3
+ROWS = 2
 ROUNDS = 2
 OUTER = 2
 INNER = 2
-BULK = 8
-WINDOW = 4
+BULK = 4
+WINDOW = 2
 FORM = "approve"
 ANSWER = {"note": "fine"}
-UNANSWERED_S = 1.0
+UNANSWERED_S = 0.5
 
 # Larger than the threshold from which values live in the blob store, see `stand`.
 PAPER = "".join(random.Random(4).choices(string.ascii_letters + string.digits, k=4000))

@@ -45,15 +45,15 @@ def workflow_id(run_id: str, scope: str) -> str:
     return f"{run_id}/{scope}" if scope else run_id
 
 
-async def reached(temporal: TemporalClient, run_id: str, moment: Moment) -> None:
-    """Wait, by long polls, until an event is there; returns as well when the history ends before."""
+async def reached(temporal: TemporalClient, run_id: str, moment: Moment) -> bool:
+    """Wait, by long polls, until an event is there; False when the history ends before."""
     handle = temporal.get_workflow_handle(workflow_id(run_id, moment.scope))
     while True:
         try:
             async for event in handle.fetch_history_events(wait_new_event=True):
                 if event.event_id >= moment.number:
-                    return
-            return
+                    return True
+            return False
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fakes.postgres import Postgres
 
 from .histories import Moment
-from .play import Outcome, Undisturbed, begin, conclude, struck_at, undisturbed
+from .play import Outcome, Undisturbed, begin, conclude, struck_at
 from .stand import Seat, Stand
 
 STORE_KIND = "PostgreSQL, 5 s away"
@@ -36,10 +36,10 @@ async def _struck(stand: Stand, seat: Seat, kind: str, outage: Outage, moment: M
     return outcome
 
 
-async def postgres_away(stand: Stand, server: Postgres, count: int, chance: random.Random) -> list[Outcome]:
+async def postgres_away(
+    stand: Stand, seat: Seat, calm: Undisturbed, server: Postgres, count: int, chance: random.Random
+) -> list[Outcome]:
     """Stop PostgreSQL at random moments, every other time only freeze it."""
-    seat = await stand.seat()
-    calm = await undisturbed(stand, seat)
 
     @asynccontextmanager
     async def stopped() -> AsyncGenerator[None]:
@@ -60,10 +60,8 @@ async def postgres_away(stand: Stand, server: Postgres, count: int, chance: rand
     ]
 
 
-async def blobs_away(stand: Stand, count: int, chance: random.Random) -> list[Outcome]:
+async def blobs_away(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random) -> list[Outcome]:
     """Rename the blob folder away at random moments."""
-    seat = await stand.seat()
-    calm = await undisturbed(stand, seat)
 
     @asynccontextmanager
     async def renamed() -> AsyncGenerator[None]:

@@ -7,6 +7,7 @@ import itertools
 import random
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,14 +21,13 @@ from perdure_graph.request import RunResult
 
 from . import flow
 from .histories import SCOPES, Moment, asked_twice, histories, reached
-from .recorded import complete, recorded
+from .recorded import OF_PAUSES, complete, lasting, recorded
 from .stand import Seat, Stand
 
 LIMIT_S = 100.0
 STORE_LIMIT_S = 20.0
 _AGAIN_S = 0.2
-# What a pause adds, and what an operator may see more or less of.
-_OF_PAUSES = ("run_paused", "run_resumed")
+_WORD_S = 2.0
 _numbers = itertools.count(1)
 
 
@@ -35,6 +35,7 @@ _numbers = itertools.count(1)
 class Outcome:
     """How a case went. Times in seconds; `struck` is False when the run ended before its moment came.
 
+    redelivered: requests with a key that the target knew already, and so did not perform again.
     recovery: from the blow to the first progress after it. delay: how much later than undisturbed the run ended.
     """
 
@@ -44,6 +45,7 @@ class Outcome:
     struck: bool = True
     lost: list[str] = field(default_factory=list[str])
     doubled: list[str] = field(default_factory=list[str])
+    redelivered: int = 0
     recovery: float | None = None
     delay: float | None = None
 
@@ -57,7 +59,7 @@ class Outcome:
 class Undisturbed:
     """A run that nobody disturbed: what all others are measured by.
 
-    sizes: history events by scope. recorded: events in the run store by scope.
+    sizes: history events by scope. recorded: events in the run store by scope, without those of pauses.
     """
 
     result: RunResult
@@ -149,25 +151,37 @@ async def undisturbed(stand: Stand, seat: Seat) -> Undisturbed:
     found = await histories(stand.temporal, run.handle.run_id)
     sizes = {scope: len(events) for scope, events in found.items()}
     kept = await recorded(stand.store, run.handle.run_id)
-    counts = {scope: len(numbers) for scope, numbers in kept.items()}
-    assert counts.get("") == len(run.seen), (
-        f"of the {len(run.seen)} events of the undisturbed run, {counts} are recorded"
-    )
+    counts = {scope: lasting(rows) for scope, rows in kept.items()}
+    assert counts.get("") == sum(_kinds(run.seen).values()), f"of {len(run.seen)} events, {counts} are recorded"
     assert counts.keys() == set(SCOPES), f"recorded are {counts}"
     return Undisturbed(result, _kinds(run.seen), run.ended - run.began, sizes, counts)
 
 
+async def settled(stand: Stand) -> tuple[Seat, Undisturbed]:
+    """Give a worker and what its runs look like in peace."""
+    seat = await stand.seat()
+    return seat, await undisturbed(stand, seat)
+
+
 async def struck_at(run: Run, moment: Moment) -> bool:
     """Wait until an event is in a history; False when the run ended before."""
-    reaching = asyncio.create_task(reached(run.stand.temporal, run.handle.run_id, moment))
-    await asyncio.wait({reaching, run.task}, return_when=asyncio.FIRST_COMPLETED)
-    struck = reaching.done()
-    reaching.cancel()
-    return struck
+    return await came_first(run, reached(run.stand.temporal, run.handle.run_id, moment))
+
+
+async def came_first(run: Run, moment: Coroutine[Any, Any, bool]) -> bool:
+    """Wait until something is there; False when the run ended before, or when it says so itself."""
+    coming = asyncio.create_task(moment)
+    await asyncio.wait({coming, run.task}, return_when=asyncio.FIRST_COMPLETED)
+    # Word of the last events may come a little after the end itself.
+    await asyncio.wait({coming}, timeout=_WORD_S)
+    if not coming.done():
+        coming.cancel()
+        return False
+    return coming.result()
 
 
 def _kinds(events: list[Event]) -> Counter[tuple[str, ...]]:
-    return Counter(_kind(event) for event in events if event.type not in _OF_PAUSES)
+    return Counter(_kind(event) for event in events if event.type not in OF_PAUSES)
 
 
 def _kind(event: Event) -> tuple[str, ...]:
@@ -200,6 +214,7 @@ async def conclude(run: Run, outcome: Outcome, calm: Undisturbed) -> dict[str, l
 
 def _count_effects(run: Run, outcome: Outcome) -> None:
     done = run.stand.target.done(run.case)
+    outcome.redelivered = sum(asked.repeated for asked in run.stand.target.of(run.case))
     outcome.lost += [f"effect {name} never happened" for name in flow.effects() - done]
     outcome.doubled += [f"effect {name} happened {done[name]} times" for name in done if done[name] > 1]
     outcome.doubled += [f"unknown effect {name}" for name in done.keys() - flow.effects().keys()]
@@ -216,9 +231,7 @@ async def _check_events(run: Run, outcome: Outcome, calm: Undisturbed) -> None:
     kinds = _kinds(kept)
     outcome.lost += [f"no event {' '.join(kind)}" for kind in calm.events - kinds]
     outcome.doubled += [f"one more event {' '.join(kind)}" for kind in kinds - calm.events]
-    counts = {scope: count if scope else len(kept) for scope, count in calm.recorded.items()}
-    wrong = await complete(run.stand.store, run.handle.run_id, counts, STORE_LIMIT_S)
-    outcome.lost += [f"the run store has events {numbers} of scope {scope!r}" for scope, numbers in wrong.items()]
+    outcome.lost += await complete(run.stand.store, run.handle.run_id, calm.recorded, STORE_LIMIT_S)
 
 
 async def accepted(command: Any) -> bool:

@@ -12,36 +12,61 @@ from perdure_store.database import connect, parse
 from perdure_store.tables import EVENTS
 
 _AGAIN_S = 0.2
+# What a pause adds, and what an operator may see more or less of.
+OF_PAUSES = ("run_paused", "run_resumed")
 
 
-async def recorded(url: str, run_id: str) -> dict[str, list[int]]:
-    """Numbers of the recorded events of a run, by scope, as they stand there."""
+# Number in its scope, number in the run and type of each event of a scope.
+Rows = list[tuple[int, int, str]]
+
+
+async def recorded(url: str, run_id: str) -> dict[str, Rows]:
+    """Events of a run, by scope, as they stand there."""
     engine = connect(parse(url))
     c = EVENTS.c
+    wanted = select(c.scope, c.seq, c.position, c.type).where(c.run_id == run_id).order_by(c.scope, c.seq)
     try:
         async with engine.connect() as connection:
-            rows = await connection.execute(select(c.scope, c.seq).where(c.run_id == run_id).order_by(c.scope, c.seq))
-            found: dict[str, list[int]] = {}
-            for scope, seq in rows:
-                found.setdefault(scope, []).append(seq)
+            found: dict[str, Rows] = {}
+            for scope, seq, position, kind in await connection.execute(wanted):
+                found.setdefault(scope, []).append((seq, position, kind))
             return found
     finally:
         await engine.dispose()
 
 
-async def complete(url: str, run_id: str, counts: dict[str, int], limit_s: float) -> dict[str, list[int]]:
-    """Wait until so many events of each scope are recorded; gives those that are wrong at the end of the limit."""
-    wanted = {scope: list(range(1, count + 1)) for scope, count in counts.items()}
+def lasting(rows: Rows) -> int:
+    """How many events there are beside those of pauses, of which a run may have more or fewer."""
+    return sum(kind not in OF_PAUSES for _, _, kind in rows)
+
+
+async def complete(url: str, run_id: str, counts: dict[str, int], limit_s: float) -> list[str]:
+    """Wait until so many events of each scope, see `lasting`, are there without gaps; else say what is wrong."""
     deadline = time.monotonic() + limit_s
     while True:
         try:
             found = await recorded(url, run_id)
-            if found == wanted:
-                return {}
+            wrong = [problem for scope in counts.keys() | found.keys() for problem in _wrong(scope, found, counts)]
+            wrong += _wrong_order(found)
         except (SQLAlchemyError, OSError) as error:
-            found = {f"{type(error).__name__}: {error}": []}
-        if time.monotonic() > deadline:
-            return {scope: numbers for scope, numbers in found.items() if wanted.get(scope) != numbers} | {
-                scope: [] for scope in wanted.keys() - found.keys()
-            }
+            wrong = [f"the run store cannot be read: {type(error).__name__}: {error}"]
+        if not wrong or time.monotonic() > deadline:
+            return wrong
         await asyncio.sleep(_AGAIN_S)
+
+
+def _wrong(scope: str, found: dict[str, Rows], counts: dict[str, int]) -> list[str]:
+    rows, where = found.get(scope, []), f"scope {scope!r} of the run store"
+    numbers = [number for number, _, _ in rows]
+    wrong: list[str] = []
+    if numbers != list(range(1, len(rows) + 1)):
+        wrong.append(f"{where} has the numbers {numbers}")
+    if lasting(rows) != counts.get(scope, 0):
+        wrong.append(f"{where} has {lasting(rows)} events instead of {counts.get(scope, 0)}: {rows}")
+    return wrong
+
+
+def _wrong_order(found: dict[str, Rows]) -> list[str]:
+    positions = sorted(position for rows in found.values() for _, position, _ in rows)
+    right = positions == list(range(1, len(positions) + 1))
+    return [] if right else [f"the events of all scopes together have the numbers {positions}"]

@@ -7,9 +7,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from .commands import STOP_KIND
 from .play import Outcome
 
-HEAD = ("killed", "kills", "recovered", "lost", "doubled", "recovery p50", "p95", "max", "run ends later p95")
+HEAD = (
+    "killed",
+    "kills",
+    "recovered",
+    "lost",
+    "doubled",
+    "redelivered",
+    "recovery p50",
+    "p95",
+    "max",
+    "run ends later p95",
+)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -19,7 +31,8 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """One row per kind of blow, as markdown; times in seconds."""
+    """One row per kind of blow, as markdown; times in seconds. Stops are told apart, see `stops`."""
+    outcomes = _blows(outcomes)
     kinds = list(dict.fromkeys(outcome.kind for outcome in outcomes))
     rows = [_row(kind, [outcome for outcome in outcomes if outcome.kind == kind]) for kind in kinds]
     if len(rows) > 1:
@@ -28,17 +41,39 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def stops(outcomes: Sequence[Outcome]) -> str:
+    """Say what came of the stops; nothing where there were none."""
+    stopped = [outcome for outcome in outcomes if outcome.kind == STOP_KIND and outcome.struck]
+    if not stopped:
+        return ""
+    late = sum(len(outcome.doubled) for outcome in stopped)
+    took = percentile([outcome.recovery for outcome in stopped if outcome.recovery is not None], 0.95) or 0.0
+    wrong = sum(bool(outcome.lost) for outcome in stopped)
+    return (
+        f"{len(stopped)} stops: {late} effects started after the stop had returned, {wrong} runs did not end stopped; "
+        f"the stop returned after {took:.1f} s (p95)"
+    )
+
+
+def _blows(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.kind != STOP_KIND]
+
+
 def _row(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     counts = count(outcomes)
     recoveries = [outcome.recovery for outcome in outcomes if outcome.recovery is not None]
     delays = [outcome.delay for outcome in outcomes if outcome.delay is not None]
     times = [percentile(recoveries, share) for share in (0.5, 0.95, 1)] + [percentile(delays, 0.95)]
-    numbers = (counts["kills"], counts["recovered"], counts["lost"], counts["doubled"])
-    return (name, *map(str, numbers), *("" if time is None else f"{time:.1f} s" for time in times))
+    redelivered = sum(outcome.redelivered for outcome in outcomes)
+    return (
+        name,
+        *map(str, (*counts.values(), redelivered)),
+        *("" if time is None else f"{time:.1f} s" for time in times),
+    )
 
 
 def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Count blows and what came of them; a run that ended before its blow counts only when something is wrong."""
+    """Count runs that took a blow and what came of them; one that ended before counts only when something is wrong."""
     return {
         "kills": sum(outcome.struck for outcome in outcomes),
         "recovered": sum(outcome.struck and outcome.fine for outcome in outcomes),
@@ -48,7 +83,8 @@ def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
 
 
 def line(outcomes: Sequence[Outcome]) -> str:
-    """Sum everything up in one line of JSON."""
+    """Sum everything but the stops up in one line of JSON."""
+    outcomes = _blows(outcomes)
     recovery = percentile([outcome.recovery for outcome in outcomes if outcome.recovery is not None], 0.95)
     return json.dumps({**count(outcomes), "recovery_p95_s": None if recovery is None else round(recovery, 2)})
 

@@ -6,7 +6,7 @@ import random
 import time
 
 from .histories import Moment, first_after
-from .play import Outcome, Undisturbed, begin, conclude, struck_at, undisturbed
+from .play import Outcome, Undisturbed, begin, conclude, struck_at
 from .stand import Seat, Stand
 
 KIND = "server, on its file"
@@ -30,8 +30,6 @@ async def kill_server_at(stand: Stand, seat: Seat, moment: Moment, calm: Undistu
     return outcome
 
 
-async def kill_servers(stand: Stand, count: int, chance: random.Random) -> list[Outcome]:
+async def kill_servers(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random) -> list[Outcome]:
     """Kill the server at random moments, one run after the other."""
-    seat = await stand.seat()
-    calm = await undisturbed(stand, seat)
     return [await kill_server_at(stand, seat, calm.moment(chance), calm) for _ in range(count)]

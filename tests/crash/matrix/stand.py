@@ -7,8 +7,8 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -109,7 +109,7 @@ async def standing(target: Target, *, file: bool = False, store: str | None = No
         db = folder / "temporal.db" if file else None
         store = store or f"sqlite:///{folder}/store.db"
         await migrate.upgrade(parse(store))
-        os.environ["PERDURE_HTTP_ALLOW"] = f"127.0.0.1:{target.port}"
+        cleanup.enter_context(_environment(PERDURE_HTTP_ALLOW=f"127.0.0.1:{target.port}", **_compiled(folder)))
         server = await start_server(db=db)
         settings = WorkerSettings(
             address=server.address,
@@ -126,6 +126,25 @@ async def standing(target: Target, *, file: bool = False, store: str | None = No
         stand = Stand(server, await connect(settings), target, settings, folder, store, db, cleanup)
         cleanup.push_async_callback(_stop_server, stand)
         yield stand
+
+
+def _compiled(folder: Path) -> dict[str, str]:
+    # Workers start from bytecode, as installed packages do, whatever this machine thinks of writing it.
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+
+
+@contextmanager
+def _environment(**variables: str) -> Generator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 async def _stop_server(stand: Stand) -> None:

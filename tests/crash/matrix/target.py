@@ -31,6 +31,7 @@ class Target:
     port: int = 0
     asked: dict[str, list[Asked]] = field(default_factory=dict)
     _answers: dict[str, bytes] = field(default_factory=dict)
+    _awaited: dict[tuple[str, int], asyncio.Event] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -44,6 +45,12 @@ class Target:
     def done(self, case: str) -> Counter[str]:
         """How often each effect of a run was really performed."""
         return Counter(asked.what for asked in self.of(case) if not asked.repeated)
+
+    async def arrived(self, case: str, number: int) -> bool:
+        """Wait until so many requests of a run have come; its answer is still on the way then."""
+        if len(self.of(case)) < number:
+            await self._awaited.setdefault((case, number), asyncio.Event()).wait()
+        return True
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -63,6 +70,8 @@ class Target:
         case, what = query.get("case", ""), query.get("what", "")
         repeated = key is not None and key in self._answers
         self.asked.setdefault(case, []).append(Asked(case, what, key, time.time(), repeated))
+        if (awaited := self._awaited.pop((case, len(self.of(case))), None)) is not None:
+            awaited.set()
         answer = f'{{"done":"{what}","body":"{body.decode()}"}}'.encode()
         return answer if key is None else self._answers.setdefault(key, answer)
 

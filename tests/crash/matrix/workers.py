@@ -1,25 +1,52 @@
-"""SIGKILL for the worker at every history event of a run and of its windows, each in a run of its own."""
+"""SIGKILL for the worker at every history event of a run and its windows and in every effect, each in its own run."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from . import flow
 from .histories import Moment, first_after
-from .play import Outcome, Undisturbed, begin, conclude, struck_at, undisturbed
+from .play import Outcome, Undisturbed, begin, came_first, conclude, struck_at
 from .stand import Seat, Stand
 
-KIND = "worker, at every event"
+EVENT_KIND = "worker, at every event"
+EFFECT_KIND = "worker, in the middle of every effect"
 
 
-async def kill_at(stand: Stand, seat: Seat, moment: Moment, calm: Undisturbed) -> Outcome:
-    """Start a run, kill its worker as soon as an event is there, start another one, and look at the end."""
+@dataclass(frozen=True)
+class UnderWay:
+    """The moment at which the target has performed a request, its number in the run, and nobody knows of it."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"request {self.number}"
+
+
+Blow = Moment | UnderWay
+
+
+def blows(calm: Undisturbed) -> list[Blow]:
+    """Every event of all histories, and every outside effect."""
+    return [*calm.moments(), *map(UnderWay, range(1, flow.effects().total() + 1))]
+
+
+async def kill_at(stand: Stand, seat: Seat, blow: Blow, calm: Undisturbed) -> Outcome:
+    """Start a run, kill its worker as soon as its moment is there, start another one, and look at the end."""
     run = await begin(stand, seat, "worker")
-    outcome = Outcome(KIND, run.case, str(moment))
-    if not await struck_at(run, moment):
-        # The history of this run is shorter than that of the undisturbed one.
-        outcome.struck = False
+    match blow:
+        case Moment():
+            outcome = Outcome(EVENT_KIND, run.case, str(blow))
+            outcome.struck = await struck_at(run, blow)
+        case UnderWay(number=number):
+            outcome = Outcome(EFFECT_KIND, run.case, str(blow))
+            outcome.struck = await came_first(run, stand.target.arrived(run.case, number))
+    if not outcome.struck:
+        # This run does less than the undisturbed one did.
         await conclude(run, outcome, calm)
         return outcome
     killed = time.time()
@@ -31,11 +58,9 @@ async def kill_at(stand: Stand, seat: Seat, moment: Moment, calm: Undisturbed) -
     return outcome
 
 
-async def kill_workers(stand: Stand, every: int, parallel: int) -> list[Outcome]:
-    """Kill workers at all moments, several runs at a time."""
-    seats = [await stand.seat() for _ in range(parallel)]
-    calm = await undisturbed(stand, seats[0])
-    left = deque(calm.moments()[every // 2 :: every])
+async def kill_workers(stand: Stand, seats: Sequence[Seat], calm: Undisturbed, some: Iterable[Blow]) -> list[Outcome]:
+    """Kill workers, as many runs at a time as there are seats."""
+    left = deque(some)
     outcomes: list[Outcome] = []
 
     async def work(seat: Seat) -> None:
@@ -43,4 +68,4 @@ async def kill_workers(stand: Stand, every: int, parallel: int) -> list[Outcome]
             outcomes.append(await kill_at(stand, seat, left.popleft(), calm))
 
     await asyncio.gather(*(work(seat) for seat in seats))
-    return outcomes
+    return sorted(outcomes, key=lambda outcome: outcome.kind, reverse=True)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ..options import RetryClass
 from ..values import ValueType
 from .base import NodeData, NodeType
 from .llm import NEEDS_MODEL, MemoryConfig
@@ -41,4 +42,9 @@ def _outputs(_data: AgentData) -> dict[str, ValueType]:
     }
 
 
-NODE = NodeType(name="agent", data=AgentData, outputs=_outputs, needs=NEEDS_MODEL)
+def _repeats(_data: AgentData) -> RetryClass:
+    """Nobody knows what its tools do."""
+    return "keyed"
+
+
+NODE = NodeType(name="agent", data=AgentData, outputs=_outputs, repeats=_repeats, needs=NEEDS_MODEL)

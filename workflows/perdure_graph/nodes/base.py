@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from ..effects import Effect, Reply
-from ..options import NodeOptions, ValueLimits
+from ..options import NodeOptions, RetryClass, ValueLimits
 from ..values import ValueType, is_number, matches
 
 D = TypeVar("D", bound="NodeData")
@@ -258,6 +258,11 @@ def nothing_differs(_data: Any) -> tuple[str, ...]:
     return ()
 
 
+def repeatable(_data: Any) -> RetryClass:
+    """Say that performing the node's effects again changes nothing."""
+    return "safe"
+
+
 @dataclass(frozen=True)
 class NodeType(Generic[D]):
     """One node type: how its data looks, what it puts out, what it does.
@@ -268,6 +273,7 @@ class NodeType(Generic[D]):
     segments: what a response node streams: texts and selectors in reading order.
     writes: variables of others that the node changes (assigner); streams that print one wait for it.
     retries: whether Dify honours `retry_config` on it.
+    repeats: how its effects may be repeated where `perdure.retry` does not say; replies of `safe` ones may be kept.
     waits: whether it may wait for a person.
     """
 
@@ -283,6 +289,7 @@ class NodeType(Generic[D]):
     role: Literal["root", "response", "container", "branch", "plain"] = "plain"
     effects: tuple[type[Effect], ...] = ()
     retries: bool = False
+    repeats: Callable[[D], RetryClass] = repeatable
     waits: bool = False
     hidden: bool = False
     needs: str = ""

@@ -9,8 +9,9 @@ from typing import Any, Literal, assert_never, cast
 from json_repair import repair_json
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator, model_validator
 
-from ..effects import HttpAuth, HttpBody, HttpPart, HttpReply, SendHttp
+from ..effects import HttpAuth, HttpBody, HttpPart, HttpReply, SendHttp, retry_of_method
 from ..errors import NodeError
+from ..options import RetryClass
 from ..templates import split
 from ..values import ValueType, is_file
 from .base import Context, Done, NodeData, NodeType, Outcome, Perform
@@ -210,6 +211,11 @@ def differs(data: HttpRequestData) -> Sequence[str]:
     return found
 
 
+def repeats(data: HttpRequestData) -> RetryClass:
+    """Say how the request may be repeated."""
+    return retry_of_method(data.method)
+
+
 def _url(template: str, ctx: Context) -> str:
     url = ctx.render(template)
     if not url:
@@ -349,5 +355,6 @@ NODE = NodeType(
     differs=differs,
     effects=(SendHttp,),
     retries=True,
+    repeats=repeats,
     default_pin={"status_code": 200, "body": "mocked response", "headers": {}, "files": []},
 )

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from ..options import RetryClass
 from ..values import ValueType
 from .base import NodeData, NodeType
 
@@ -59,11 +60,17 @@ def _outputs(_data: ToolData) -> dict[str, ValueType]:
     return {"text": ValueType.STRING, "files": ValueType.ARRAY_FILE, "json": ValueType.ARRAY_OBJECT}
 
 
+def _repeats(_data: ToolData) -> RetryClass:
+    """Nobody knows what a tool does."""
+    return "keyed"
+
+
 NODE = NodeType(
     name="tool",
     data=ToolData,
     outputs=_outputs,
     retries=True,
+    repeats=_repeats,
     needs="a tool runtime, which this version does not have",
     default_pin={"text": "mocked tool output"},
 )

@@ -1,4 +1,4 @@
-"""How other commands find a running `perdure dev`: a small file per process in the cache folder.
+"""How clients and other commands find a running `perdure dev`: a small file per process in the cache folder.
 
 The file is removed at exit; one left behind by a crash is recognised by its process id.
 """
@@ -11,6 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from perdure_payloads.settings import PayloadSettings, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,25 @@ def running() -> list[DevStack]:
         else:
             path.unlink(missing_ok=True)
     return found
+
+
+def payloads_at(address: str) -> PayloadSettings:
+    """Give the settings of payloads for a server; the blobs of a running `perdure dev` are where it keeps them.
+
+    Raises:
+        PlatformError: a `PERDURE_*` variable is wrong.
+    """
+    blobs = next((stack.blobs for stack in running() if stack.address == address), None)
+    return payloads_with(blobs)
+
+
+def payloads_with(blobs: str | None) -> PayloadSettings:
+    """Give the settings of payloads with the blobs that a `perdure dev` announced, if it did.
+
+    Raises:
+        PlatformError: a `PERDURE_*` variable is wrong.
+    """
+    return read_settings(**({"blobs": blobs, "blobs_create": False} if blobs else {}))
 
 
 def _read(path: Path) -> DevStack | None:
