@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from graphs import bench, chain
 
@@ -10,14 +10,30 @@ from perdure_graph.graph import Document, Edge, Graph, NodeSpec
 
 NODES = 10
 
+_CALLS: dict[str, dict[str, Any]] = {
+    "bench": {"kind": "bench-noop", "text": "{{#each.item#}}"},
+    "code": {
+        "kind": "code",
+        "code": "def main(item: str) -> dict:\n    return {'text': item}\n",
+        "code_language": "python3",
+        "outputs": {"text": {"type": "string", "children": None}},
+        "variables": [{"variable": "item", "value_selector": ["each", "item"]}],
+    },
+}
 
-def flow() -> Graph:
-    """A flow of `NODES` bench nodes in a row."""
-    return chain(NODES, bench)
+
+def flow(wait_s: float = 0.0) -> Graph:
+    """A flow of `NODES` bench nodes in a row, each of which takes `wait_s` seconds."""
+
+    def waits(node_id: str, source: str) -> NodeSpec:
+        spec = bench(node_id, source)
+        return spec.model_copy(update={"data": {**spec.data, "wait_s": wait_s}})
+
+    return chain(NODES, waits if wait_s else bench)
 
 
-def iteration(parallel: int) -> Graph:
-    """start -> an iteration over `start.items["list"]` with one bench node per item -> end: `texts`, in order."""
+def iteration(parallel: int, kind: Literal["bench", "code"] = "bench") -> Graph:
+    """start -> an iteration over `start.items["list"]` with one activity per item -> end: `texts`, in order."""
     items = {"variable": "items", "label": "items", "type": "json_object", "required": True}
     each = _node(
         "each",
@@ -32,7 +48,7 @@ def iteration(parallel: int) -> Graph:
         _node("start", "start", variables=[items]),
         each,
         _inside("first", "iteration-start"),
-        _inside("call", "bench-noop", text="{{#each.item#}}"),
+        _inside("call", **_CALLS[kind]),
         _node("end", "end", outputs=[{"variable": "texts", "value_selector": ["each", "output"]}]),
     )
     edges = (

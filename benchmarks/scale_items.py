@@ -87,10 +87,10 @@ def _measure(worker: int, one: Callable[[], Awaitable[None]]) -> Measure:
 
 
 async def large(client: Client, worker: int, count: int, parallel: int) -> Large:
-    """Run one large iteration, reading the worker's memory on the way."""
+    """Run one large iteration over a code node, reading the worker's memory on the way."""
     process = psutil.Process(worker)
     began = time.perf_counter()
-    handle = await client.start(iteration(parallel), {"items": {"list": texts(count)}})
+    handle = await client.start(iteration(parallel, "code"), {"items": {"list": texts(count)}})
     memory: dict[float, int] = {}
     done = windows = 0
     async for event in handle.events():

@@ -19,6 +19,9 @@ from perdure_worker.embedded import EmbeddedStack
 # Concurrent reads of histories, after the clock has stopped.
 READERS = 8
 
+# Where workers are to be the bottleneck: slots of one, and seconds that each node takes.
+SLOTS, WAIT_S = 4, 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Many:
@@ -65,8 +68,13 @@ class Throughput:
         )
 
 
-async def one_and_two(stack: EmbeddedStack, runs: int, rounds: int) -> tuple[Throughput, Throughput]:
-    """Measure with one worker process and with two, in turn, so that what else the machine does meets both alike."""
+async def one_and_two(
+    stack: EmbeddedStack, runs: int, rounds: int, wait_s: float = 0.0
+) -> tuple[Throughput, Throughput]:
+    """Measure with one worker process and with two, in turn, so that what else the machine does meets both alike.
+
+    wait_s: what each node of the flow takes, beside the engine.
+    """
     client = Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout)
     found: tuple[list[Many], list[Many]] = ([], [])
     for index in range(rounds):
@@ -77,16 +85,16 @@ async def one_and_two(stack: EmbeddedStack, runs: int, rounds: int) -> tuple[Thr
             elif second is not None:
                 await stack.stop_worker(second)
                 second = None
-            await many(stack, client, max(10, runs // 10))
-            found[workers - 1].append(await many(stack, client, runs))
+            await many(stack, client, max(10, runs // 10), wait_s)
+            found[workers - 1].append(await many(stack, client, runs, wait_s))
         if second is not None:
             await stack.stop_worker(second)
     return Throughput.of(found[0]), Throughput.of(found[1])
 
 
-async def many(stack: EmbeddedStack, client: Client, runs: int) -> Many:
+async def many(stack: EmbeddedStack, client: Client, runs: int, wait_s: float = 0.0) -> Many:
     """Start so many runs of the flow at once and wait for all."""
-    graph = flow()
+    graph = flow(wait_s)
 
     async def one() -> str:
         handle = await client.start(graph, user=TEXT)

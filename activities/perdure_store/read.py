@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, text, tuple_
+from sqlalchemy import ColumnElement, func, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,9 +21,9 @@ from perdure_graph.errors import PlatformError, RunNotFound
 
 from . import migrate
 from .database import Address, connect, parse
-from .derived_ends import UNFINISHED, End, Place, containers, ended_inside
 from .follow import POLL_S, Wakes, follow, wakes
 from .records import BlobRecord, Contents, NodeRecord, RunRecord, StoredEvent, WaitRecord
+from .rows import ends_around, ends_of, node_record, run_record, wait_record
 from .tables import BLOBS, EVENTS, NODES, RESULTS, RUNS, WAITS
 
 PAGE = 500
@@ -88,7 +88,7 @@ class Store:
             last = await self.run(before)
             query = query.where(tuple_(RUNS.c.started_at, RUNS.c.id) < tuple_(last.started_at, last.id))
         async with _reading(self._engine, self.address) as connection:
-            return [_run(row) for row in (await connection.execute(query)).mappings()]
+            return [run_record(row) for row in (await connection.execute(query)).mappings()]
 
     async def run(self, run_id: str) -> RunRecord:
         """Give one run.
@@ -100,7 +100,7 @@ class Store:
             row = (await connection.execute(select(RUNS).where(RUNS.c.id == run_id))).mappings().one_or_none()
         if row is None:
             raise RunNotFound(f"the run store {self.address} has no run {run_id!r}.")
-        return _run(row)
+        return run_record(row)
 
     async def events(
         self, run_id: str, after_position: int = 0, limit: int = PAGE, *, scope: str | None = None
@@ -164,8 +164,8 @@ class Store:
             rows = list((await connection.execute(query)).mappings())
             over = await connection.execute(select(RUNS.c.finished_at).where(RUNS.c.id == run_id))
             ended = over.scalar_one_or_none() is not None
-        ends = _ends(rows)
-        return [_node(row, ended=ended, ends=ends) for row in rows]
+        ends = ends_of(rows)
+        return [node_record(row, ended=ended, ends=ends) for row in rows]
 
     async def contents(self) -> Contents:
         """Count what is in the store."""
@@ -197,8 +197,8 @@ class Store:
             query = query.where(WAITS.c.opened_seq > WAITS.c.closed_seq, RUNS.c.finished_at.is_(None))
         async with _reading(self._engine, self.address) as connection:
             rows = list((await connection.execute(query)).mappings())
-            ends = await _containers_of(connection, rows)
-        found = [_wait(row, ends.get(row["run_id"], {})) for row in rows]
+            ends = await ends_around(connection, rows)
+        found = [wait_record(row, ends.get(row["run_id"], {})) for row in rows]
         return [wait for wait in found if not open_only or wait.closed_at is None]
 
 
@@ -222,59 +222,3 @@ async def _reading(engine: AsyncEngine, address: Address) -> AsyncGenerator[Asyn
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         text = str(error).partition("\n")[0] or "it does not answer"
         raise PlatformError(f"The run store {address} cannot be read: {text}") from error
-
-
-def _run(row: RowMapping) -> RunRecord:
-    known = dict(row)
-    return RunRecord.model_validate(
-        known
-        | {
-            "inputs": row["inputs"] or {},
-            "outputs": row["outputs"] or {},
-            "events": row["last_position"],
-        }
-    )
-
-
-def _ends(rows: Iterable[RowMapping]) -> Mapping[Place, End]:
-    return {
-        (row["scope"], row["frame"], row["node_id"]): End(row["seq"], row["finished_at"])
-        for row in rows
-        if row["finished_at"] is not None
-    }
-
-
-def _node(row: RowMapping, *, ended: bool, ends: Mapping[Place, End]) -> NodeRecord:
-    known = dict(row)
-    if row["status"] in UNFINISHED and (ended or ended_inside(ends, row["scope"], row["frame"], row["seq"])):
-        known["status"] = "cancelled"
-    return NodeRecord.model_validate(known | {"inputs": row["inputs"] or {}, "outputs": row["outputs"] or {}})
-
-
-async def _containers_of(connection: AsyncConnection, rows: Iterable[RowMapping]) -> dict[str, dict[Place, End]]:
-    """Find the ends of the containers around waits, by run."""
-    wanted = {(row["run_id"], node) for row in rows for _, _, node in containers(row["scope"], row["frame"])}
-    found: dict[str, dict[Place, End]] = {}
-    if not wanted:
-        return found
-    c = NODES.c
-    query = select(c.run_id, c.scope, c.frame, c.node_id, c.seq, c.finished_at).where(
-        c.run_id.in_({run_id for run_id, _ in wanted}),
-        c.node_id.in_({node for _, node in wanted}),
-        c.finished_at.is_not(None),
-    )
-    for row in (await connection.execute(query)).mappings():
-        of_run = found.setdefault(row["run_id"], {})
-        of_run[row["scope"], row["frame"], row["node_id"]] = End(row["seq"], row["finished_at"])
-    return found
-
-
-def _wait(row: RowMapping, ends: Mapping[Place, End]) -> WaitRecord:
-    known = dict(row)
-    if row["opened_seq"] > row["closed_seq"]:
-        known |= {"closed_at": None, "how": None}
-        if (end := ended_inside(ends, row["scope"], row["frame"], row["opened_seq"])) is not None:
-            known |= {"closed_at": end.at, "how": "dropped"}
-        elif row["finished_at"] is not None:
-            known |= {"closed_at": row["finished_at"], "how": "ended"}
-    return WaitRecord.model_validate(known | {"asked": row["asked"] or {}})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Field = Literal["missing", "inputs", "outputs", "handle", "status", "attempts"]
 MAX_PATHS = 5
 SHOWN_CHARS = 200
+ABSENT = "(absent)"
 
 
 class Step(BaseModel):
@@ -236,7 +237,7 @@ def parts(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
             if name in left and name in right:
                 yield from parts(left[name], right[name], at)
             else:
-                yield at, shown(left[name]) if name in left else "-", shown(right[name]) if name in right else "-"
+                yield at, shown(left[name]) if name in left else ABSENT, shown(right[name]) if name in right else ABSENT
     elif isinstance(a, list) and isinstance(b, list):
         first, second = cast("list[Any]", a), cast("list[Any]", b)
         for index in range(max(len(first), len(second))):
@@ -246,8 +247,8 @@ def parts(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
             else:
                 yield (
                     at,
-                    shown(first[index]) if index < len(first) else "-",
-                    shown(second[index]) if index < len(second) else "-",
+                    shown(first[index]) if index < len(first) else ABSENT,
+                    shown(second[index]) if index < len(second) else ABSENT,
                 )
     elif isinstance(a, bool) is not isinstance(b, bool) or a != b:
         yield (path, *_shown_apart(a, b))

@@ -8,8 +8,9 @@ over is chosen in `perdure_graph.fork_plan`; here the caller's changes are laid 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -62,6 +63,7 @@ def plan_fork(
     old = graph_of(source.graph)
     new = graph or old
     given = variables or {}
+    _check_names(source, given)
     source = _told_anew(source, new, inputs or {}, given)
     pinned = source.pins if pins is None else _read_pins(pins)
     if from_node is None:
@@ -97,6 +99,30 @@ def plan_fork(
         skipped=found.skipped,
         changed=found.changed,
     )
+
+
+def _check_names(source: Outcomes, variables: Variables) -> None:
+    """Check that changed variables are there to be changed; what cannot be is said later."""
+    for node_id, values in variables.items():
+        known = source.nodes.get(node_id)
+        if node_id in ("conversation", "sys", "env") or (known is not None and known.items is not None):
+            continue
+        field = f"variables.{node_id}"
+        if known is None and node_id not in source.unfinished:
+            text = f"no node {node_id!r} of run {source.run_id!r} ended. {_near(node_id, source.order)}"
+            raise InvalidInputs(f"cannot set variables of {node_id!r}: {text}", node=node_id, field=field)
+        missing = [name for name in values if known is not None and name not in known.outputs]
+        if known is not None and missing:
+            text = f"cannot set {node_id}.{missing[0]}: node {node_id!r} put out no {missing[0]!r}."
+            raise InvalidInputs(
+                f"{text} {_near(missing[0], known.outputs)}", node=node_id, field=f"{field}.{missing[0]}"
+            )
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    listed = list(known)
+    near = get_close_matches(name, listed, 1)
+    return f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(listed) or 'none'}."
 
 
 def _told_anew(source: Outcomes, graph: Graph, inputs: Mapping[str, Any], variables: Variables) -> Outcomes:

@@ -9,7 +9,7 @@ import pytest
 from client.conftest import Outside
 
 from fakes.graphs import code, document, end, node, start
-from perdure import Graph, InvalidInputs, RunOptions
+from perdure import Graph, RunOptions
 from perdure_graph.events import NodeFinished, RunStarted
 from perdure_graph.graph import Document, NodeSpec
 
@@ -109,23 +109,6 @@ async def test_the_same_fork_under_the_same_id_is_one_run(outside: Outside) -> N
     assert outside.asked() == ["a-good", "b-200", "c-good", "c-good"]
 
 
-async def test_what_cannot_be_forked_is_said_with_what_can(outside: Outside) -> None:
-    source = await outside.client.start(Graph.from_document(chain(outside)), {"who": "good"})
-    await source.result()
-    for arguments, why in [
-        (
-            {"from_node": "chek"},
-            r"there is no such node \(did you mean 'check'\?\). Possible are: start, a, b, check, c",
-        ),
-        ({"from_node": "a[1]"}, "'a' is no iteration"),
-        ({}, "nothing of run .* would run anew"),
-        ({"from_node": "b", "variables": {"c": {"body": "x"}}}, "'c': it is not taken over.*Taken over are: start, a"),
-        ({"from_node": "b", "variables": {"env": {"x": "y"}}}, "belong to the graph"),
-    ]:
-        with pytest.raises(InvalidInputs, match=why):
-            await source.fork(**arguments)
-
-
 def batch(outside: Outside, source: str) -> Document:
     """Per item: judge it (code), then POST it."""
     inner = {"iteration_id": "it", "isInIteration": True}
@@ -161,6 +144,9 @@ async def test_an_iteration_goes_on_with_its_item(outside: Outside, window_items
     forked = await failed.fork("it[3]", graph=mended)
     assert await forked.outputs() == {"out": [200] * 5}
     assert outside.asked() == ["book-40", "book-50"]
+    finished = await forked.fork("it[4]")
+    assert await finished.outputs() == {"out": [200] * 5}
+    assert outside.asked() == ["book-50"], "also from an item of a run that ended well"
     whole = await failed.fork(graph=mended)
     assert await whole.outputs() == {"out": [200] * 5}
     assert outside.asked() == [f"book-{n}" for n in (10, 20, 30, 40, 50)]
@@ -264,25 +250,3 @@ async def test_values_larger_than_a_payload_are_taken_over(outside: Outside) -> 
     outputs = await (await source.fork("a")).outputs()
     assert (outputs["text"] == text, outputs["r"] == text[:200_000], outputs["status"]) == (True, True, 200)
     assert outside.asked() == ["a", "a"]
-
-
-async def test_the_command_says_what_is_taken_over_and_what_runs(outside: Outside) -> None:
-    source = await outside.client.start(Graph.from_document(chain(outside)), {"who": "good"})
-    await source.result()
-    outside.asked()
-
-    done = await outside.cli("fork", source.run_id, "--from", "c", "--set", "check.r=told", "--run-id", "by-command")
-    assert done.code == 0, done.err
-    assert "reused   start, a, b, check\n" in done.out
-    assert "anew     c, end\n" in done.out
-    assert await outside.client.run("by-command").outputs() == {"r": "told", "status": 200}
-    assert outside.asked() == ["c-told"]
-
-    done = await outside.cli("fork", source.run_id, "--from", "check", "-i", "who=fine", "--json")
-    told = done.json
-    assert (told["reused"], told["anew"]) == (["start", "a", "b"], ["check", "c", "end"])
-    assert (told["forked_from"], told["partial"]) == (source.run_id, {})
-    assert (await outside.client.run(told["run_id"]).result()).status == "failed"
-
-    done = await outside.cli("fork", source.run_id, "--from", "nope")
-    assert (done.code, "Possible are: start, a, b, check, c, end." in done.err) == (2, True)

@@ -18,7 +18,7 @@ ROW = re.compile(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE
 NAMED = re.compile(r"`([^`\s]+\.py)::(\w+)`")
 NUMBERS = re.compile(r"test_complaint_(\d+(?:_and_\d+)*)_")
 # Fixtures that give a server with a worker: what only calls functions is no proof on its own.
-DOORS = {"perdure", "mortal", "own_worker", "own", "days", "stack"}
+DOORS = {"perdure", "mortal", "own_worker", "own", "days", "stack", "worker_settings"}
 
 
 def table() -> dict[int, list[tuple[str, str]]]:

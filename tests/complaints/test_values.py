@@ -21,7 +21,7 @@ from perdure_graph.options import ValueLimits
 from perdure_graph.outbox import lighten
 from perdure_graph.request import RunRequest
 from perdure_graph.state import RunState
-from perdure_graph.view import EVENT_BYTES, events_after
+from perdure_graph.view import EVENT_BYTES
 
 # More than the server takes in one payload, and nothing that compression could hide.
 LARGE = base64.b64encode(Random(25).randbytes(2_000_000)).decode()
@@ -61,16 +61,15 @@ async def test_complaint_25_a_large_value_travels_by_reference_through_nodes_wai
 def over_limit(url: str) -> dict[str, tuple[Graph, str, str]]:
     """Flows that meet the limit: what a node gives to an effect, and what an effect gives back; and who is to blame."""
     half = "def main(s):\n    return {'v': s[: len(s) // 2]}"
-    halves: list[Any] = [code(name, half, {"v": "string"}, s=["start", "s"]) for name in ("left", "right")]
-    joined = code(
-        "bad", "def main(a, b):\n    return {'n': len(a + b)}", {"n": "number"}, a=["left", "v"], b=["right", "v"]
-    )
+    left = code("left", half, {"v": "string"}, s=["start", "s"])
+    both = {"a": ["left", "v"], "b": ["start", "s"]}
+    joined = code("bad", "def main(a, b):\n    return {'n': len(a + b)}", {"n": "number"}, **both)
     doubled = code("bad", "def main(v):\n    return {'v': v * 3}", {"v": "string"}, v=["left", "v"])
     posted = call("bad", url, body={"type": "raw-text", "data": [{"type": "text", "value": "{{#left.v#}}" * 3}]})
     return {
-        "gives": (chain(*halves, retried(joined), n=["bad", "n"]), "gives 'run_code'", "inputs"),
-        "gets": (chain(halves[0], retried(doubled), v=["bad", "v"]), "got from 'run_code'", "result.v"),
-        "sends": (chain(halves[0], retried(posted), v=["bad", "body"]), "gives 'send_http'", "body"),
+        "gives": (chain(left, retried(joined), n=["bad", "n"]), "gives 'run_code'", "inputs"),
+        "gets": (chain(left, retried(doubled), v=["bad", "v"]), "got from 'run_code'", "result.v"),
+        "sends": (chain(left, retried(posted), v=["bad", "body"]), "gives 'send_http'", "body"),
     }
 
 
@@ -109,11 +108,11 @@ def test_complaint_25_what_moves_to_a_fresh_history_holds_a_large_value_where_it
     """Its copies in events add up to more than a workflow task can write; no query and no run store shows them."""
     same = "def main(v):\n    return {'v': v}"
     flow = chain(code("one", same, {"v": "string"}, v=["start", "s"]), ask("ask"), v=["one", "v"])
-    driver = Driver(flow, RunRequest(graph=flow.document, inputs={"s": LARGE}))
-    before = driver.run()
-    shown = events_after(before, 0)
-    lighten(before, EVENT_BYTES)
-    kept = RunState.model_validate_json(before.model_dump_json())
+    driver = Driver(flow, RunRequest(graph=flow.document, inputs={"s": LARGE}, options=RunOptions(limits=LIMITS)))
+    state = driver.run()
+    assert len(EVENTS.dump_json(state.events)) > 3 * len(LARGE)
+    lighten(state, EVENT_BYTES)
+    kept = RunState.model_validate_json(state.model_dump_json())
     assert len(EVENTS.dump_json(kept.events)) < 10_000
-    assert [event.seq for event in kept.events] == [event.seq for event in shown.events]
+    assert [event.seq for event in kept.events] == list(range(1, state.seq + 1))
     assert (kept.root.scope or {})["one"]["v"] == LARGE

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own: a cluster in a temporary folder, on a free loopback port, without authentication."""
+"""A PostgreSQL server of one's own: a cluster in a temporary folder, on a free loopback port, without passwords."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from perdure_graph import naming
 from perdure_graph.request import RunRequest, RunResult
 from perdure_graph.view import RunView
 from perdure_payloads import data_converter
+from perdure_store.recorder import Recorder
 from perdure_worker.pools import close_pools
 from perdure_worker.runtime import make_worker
 from perdure_worker.settings import WorkerSettings, default_cache_dir
@@ -117,15 +118,33 @@ class Skipping:
     env: WorkflowEnvironment
     task_queue: str
 
-    async def start(self, graph: Graph, inputs: dict[str, Any] | None = None, **request: Any) -> RunHandle:
+    async def start(
+        self, graph: Graph, inputs: dict[str, Any] | None = None, *, queue: str | None = None, **request: Any
+    ) -> RunHandle:
         """Start a run. Past `perdure.Client`: this server knows no search attributes."""
         asked = RunRequest.model_validate({"graph": graph.document, "inputs": inputs or {}, **request})
         # Only the handle that starting gives lets the clock run while somebody waits for the result.
         return RunHandle(
             await self.env.client.start_workflow(
-                naming.WORKFLOW_TYPE, asked, id=f"long-{uuid4()}", task_queue=self.task_queue, result_type=RunResult
+                naming.WORKFLOW_TYPE,
+                asked,
+                id=f"long-{uuid4()}",
+                task_queue=queue or self.task_queue,
+                result_type=RunResult,
             )
         )
+
+    @asynccontextmanager
+    async def recording(self, url: str) -> AsyncIterator[str]:
+        """Run one more worker, with this run store; gives its queue."""
+        queue = f"{self.task_queue}-{uuid4()}"
+        recorder = Recorder(url)
+        settings = WorkerSettings(task_queue=queue, graceful_shutdown_s=1.0)
+        try:
+            async with make_worker(self.env.client, settings, recorder=recorder):
+                yield queue
+        finally:
+            await recorder.close()
 
     async def now(self) -> float:
         """Seconds since the epoch on the server's clock."""

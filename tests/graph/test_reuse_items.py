@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from fakes.driver import Driver
 from fakes.graphs import code, iteration, node
-from perdure_graph.commands import Begin
+from perdure_graph.commands import Begin, SetVariables
 from perdure_graph.errors import InvalidInputs
 from perdure_graph.fork_plan import plan
 from perdure_graph.graph import Graph
 from perdure_graph.outcomes import outcomes
+from perdure_graph.recorded import recorded
 from perdure_graph.request import Reused, RunOptions, RunRequest
 from perdure_graph.view import result
 
@@ -154,3 +155,20 @@ def test_reuse_that_does_not_fit_is_refused(reuse: dict[str, Reused], why: str) 
     graph = over(-1)
     with pytest.raises(InvalidInputs, match=why):
         Driver(graph, RunRequest(graph=graph.document, inputs={"items": {"l": []}}, reuse=reuse))
+
+
+def test_what_an_operator_set_is_taken_over_from_there_on() -> None:
+    graph = counting("loop")
+    driver = Driver(graph, RunRequest(graph=graph.document, conversation={"n": 10}))
+    driver.send(Begin())
+    while "t" not in driver.pending:
+        driver.tick()
+    driver.send(SetVariables(variables={"conversation": {"n": 50}}))
+    while driver.tick():
+        pass
+    assert driver.state.conversation == {"n": 50}
+    later = fork(driver.state, graph, "last")
+    assert later.state.conversation == {"n": 50}
+    told = recorded("run", graph, driver.state.events)
+    assert told.nodes["c"].writes == outcomes(graph, driver.state).nodes["c"].writes
+    assert fork(driver.state, graph, "c").state.conversation == {"n": 13}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from fakes.graphs import code, document, end, node, start
 from fakes.time_skipping import Skipping
 from perdure import Graph, RunHandle
 from perdure_graph.graph import NodeSpec
+from perdure_store.read import Store
 
 # One server, one clock: these tests cannot run side by side.
 pytestmark = pytest.mark.xdist_group("time-skipping")
@@ -35,9 +38,8 @@ def asks(node_id: str, days: int) -> NodeSpec:
 
 
 def one_form(days: int = 3) -> Graph:
-    return Graph.from_document(
-        document([start(x="number"), asks("ask", days), end(x=["start", "x"])], [("start", "ask"), ("ask", "go", "end")])
-    )
+    nodes = [start(x="number"), asks("ask", days), end(x=["start", "x"])]
+    return Graph.from_document(document(nodes, [("start", "ask"), ("ask", "go", "end")]))
 
 
 def side_by_side(slow: NodeSpec, handle: str) -> Graph:
@@ -126,3 +128,79 @@ async def test_deadlines_are_kept_when_a_run_moves_to_fresh_histories(time: Skip
     assert (result.status, result.elapsed) == ("failed", close_to(60 * HOUR))
     assert result.error is not None and result.error.type == "DeadlineExceeded"
     assert result.error.node == ("slow" if whose == "node" else "")
+
+
+def rounds(form: NodeSpec) -> Graph:
+    """A loop of two rounds with a form in each; between them the code steps of `side_by_side` fill the history."""
+    inside = {"isInLoop": True, "loop_id": "lo"}
+    asked = NodeSpec(id=form.id, data={**form.data, **inside}, parent="lo")
+    counted = {"variable_selector": ["lo", "n"], "input_type": "variable", "operation": "over-write"}
+    nodes = [
+        start(x="number"),
+        node(
+            "lo",
+            "loop",
+            start_node_id="los",
+            loop_count=2,
+            loop_variables=[{"label": "n", "var_type": "number", "value_type": "constant", "value": 0}],
+            break_conditions=[],
+            logical_operator="and",
+        ),
+        node("los", "loop-start", "lo", **inside),
+        asked,
+        *(code(f"s{i}", ADD, {"r": "number"}, "lo", x=["lo", "n"] if i == 0 else [f"s{i - 1}", "r"]) for i in range(5)),
+        node("keep", "assigner", "lo", version="2", items=[{**counted, "value": ["s4", "r"]}], **inside),
+        end(n=["lo", "n"]),
+    ]
+    steps = [(f"s{i - 1}", f"s{i}") for i in range(1, 5)]
+    edges: list[tuple[str, ...]] = [("start", "lo"), ("lo", "end"), ("los", form.id), (form.id, "go", "s0"), *steps]
+    return Graph.from_document(document(nodes, [*edges, (form.id, "__timeout", "s0"), ("s4", "keep")]))
+
+
+async def test_rounds_of_a_loop_with_forms_of_90_days_cross_into_fresh_histories(time: Skipping) -> None:
+    """The first form is answered after 60 days, the second times out: 150 days, in one loop."""
+    options = {"continue_after_events": 10, "deadline_s": 200 * DAY}
+    handle = await time.start(rounds(asks("ask", 90)), {"x": 1}, options=options)
+    (first,) = (await time.still(handle)).forms
+    await time.skip(days=60)
+    await handle.submit(first.key, "go")
+    (second,) = (await time.still(handle)).forms
+    assert second.key != first.key
+    assert len(await time.histories(handle)) >= 3
+    result = await handle.result()
+    assert (result.status, result.outputs, result.elapsed) == ("succeeded", {"n": 10}, close_to(150 * DAY))
+    seqs = [event.seq async for event in handle.events()]
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_a_deadline_of_five_months_ends_a_run_that_has_moved_often(time: Skipping) -> None:
+    options = {"continue_after_events": 10, "deadline_s": 150 * DAY}
+    handle = await time.start(rounds(asks("ask", 90)), {"x": 1}, options=options)
+    (form,) = (await time.still(handle)).forms
+    await time.skip(days=80)
+    await handle.submit(form.key, "go")
+    await time.still(handle)
+    result = await handle.result()
+    assert (result.status, result.elapsed) == ("failed", close_to(150 * DAY))
+    assert result.error is not None and result.error.type == "DeadlineExceeded"
+
+
+async def test_what_was_not_recorded_crosses_into_fresh_histories_and_is_recorded_later(
+    time: Skipping, tmp_path: Path
+) -> None:
+    database = tmp_path / "away" / "runs.db"
+    (tmp_path / "away").write_text("in the way of the folder")
+    async with time.recording(f"sqlite:///{database}") as queue:
+        handle = await time.start(rounds(asks("ask", 90)), {"x": 1}, queue=queue, options={"continue_after_events": 20})
+        async with asyncio.timeout(60):
+            while len(await time.histories(handle)) < 3:
+                await asyncio.sleep(0.1)
+        (tmp_path / "away").unlink()
+        (tmp_path / "away").mkdir()
+        (form,) = (await time.still(handle)).forms
+        await handle.submit(form.key, "go")
+        assert (await time.still(handle)).forms
+        assert await handle.outputs() == {"n": 10}
+        count = (await handle.status()).seq
+    async with Store.open(f"sqlite:///{database}") as store:
+        assert [stored.seq for stored in await store.events(handle.run_id, limit=1000)] == list(range(1, count + 1))

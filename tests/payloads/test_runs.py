@@ -72,7 +72,7 @@ async def test_a_value_over_the_limit_is_not_tried_again(stack: EmbeddedStack) -
     handle = await client_of(stack).start(flow, {"v": {"x": NOISE[:150_000]}}, options=LIMITED)
     result = await asyncio.wait_for(handle.result(), 15)
     assert result.error is not None and result.error.node == "one"
-    assert "node-retry" not in [event.type async for event in handle.events()]
+    assert "node_retry" not in [event.type async for event in handle.events()]
 
 
 async def test_inputs_over_the_limit_are_refused_before_the_run(stack: EmbeddedStack) -> None:

@@ -71,7 +71,7 @@ async def test_who_lacks_the_key_is_told_which_and_where_to_put_it(may: Embedded
 
 
 async def test_keys_rotate_under_an_open_run(may: EmbeddedStack) -> None:
-    """As docs/payloads.md has it: all get the new key behind the old one, then in front of it, then the old one goes."""
+    """As docs/payloads.md has it: all get the new key behind the old one, then in front of it."""
     value: dict[str, Any] = {"x": NOISE}
     early = await client_of(may).start(ASKING, {"v": value})
     await until(lambda: waits(early))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 from fakes.graphs import code, document, end, iteration, node, start, template
@@ -121,7 +122,7 @@ def line(*between: NodeSpec, **outputs: list[str]) -> Graph:
     """Start -> each node -> end; a form goes on with its button."""
     names = ["start", *(spec.id for spec in between), "end"]
     handles = {spec.id: "go" for spec in between if spec.data["type"] == "human-input"}
-    edges = [(a, handles.get(a, "source"), b) for a, b in zip(names, names[1:], strict=False)]
+    edges = [(a, handles.get(a, "source"), b) for a, b in pairwise(names)]
     return Graph.from_document(document([start(x="number"), *between, end(**outputs)], [*edges]))
 
 

@@ -22,8 +22,9 @@ from temporalio.client import Client as TemporalClient
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
-from fakes.http_server import http_server
 from golden import SCENARIOS
+
+from fakes.http_server import http_server
 from perdure import Client
 from perdure_graph import naming
 from perdure_worker.embedded import embedded

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import re
 import shutil
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from replay.golden import ADD, ask, line, until
 
 import perdure_workflows
+from fakes.command_line import LIMIT_S, perdure
 from fakes.graphs import code
-from perdure import Client
+from perdure import Client, InvalidInputs
 from perdure_worker.embedded import EmbeddedStack, embedded
+from perdure_worker.replay import read_histories
 from perdure_worker.settings import WorkerSettings
-
-LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,33 +57,17 @@ def changed_code(tmp_path: Path) -> Path:
     shell = tmp_path / home.name / "shell.py"
     source = shell.read_text()
     assert source.count("self.deliver(Begin())") == 1
-    shell.write_text(source.replace("self.deliver(Begin())", "await workflow.sleep(1)\n            self.deliver(Begin())"))
-    return tmp_path
-
-
-async def perdure(*argv: str, code_from: Path | None = None) -> tuple[int, dict[str, Any], str]:
-    """Run the command with --json: exit code, last line, what people read."""
-    path = os.pathsep.join(part for part in (str(code_from or ""), os.environ.get("PYTHONPATH", "")) if part)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "perdure.cli",
-        *argv,
-        "--json",
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
+    shell.write_text(
+        source.replace("self.deliver(Begin())", "await workflow.sleep(1)\n            self.deliver(Begin())")
     )
-    out, err = await asyncio.wait_for(process.communicate(), LIMIT_S)
-    assert process.returncode is not None
-    return process.returncode, json.loads(out.decode().splitlines()[-1]), err.decode()
+    return tmp_path
 
 
 def gate(opened: Open, *more: str) -> list[str]:
     return ["replay", "--open", "--address", opened.address, "--task-queue", opened.task_queue, *more]
 
 
-async def test_complaint_10_code_that_does_the_same_may_be_deployed(opened: Open) -> None:
+async def test_code_that_does_the_same_may_be_deployed(opened: Open) -> None:
     assert await perdure(*gate(opened)) == (
         0,
         {"replayed": 2, "refused": []},
@@ -102,10 +82,8 @@ async def test_code_that_does_something_else_is_refused_by_run_and_event(opened:
     assert [refused["run_id"] for refused in answer["refused"]] == [opened.runs[1], opened.runs[0]]
     for refused in answer["refused"]:
         assert refused["deterministic"] is False
-        assert re.match(
-            r"this code does not do what the run did: at event \d+ the run asked for an effect, this code starts a timer",
-            refused["error"],
-        )
+        words = r"this code does not do what .*: at event \d+ the run asked for an effect, this code starts a timer"
+        assert re.match(words, refused["error"])
         assert f"refused: {refused['run_id']} (GraphRun, {refused['events']} events)\n  {refused['error']}" in text
     assert "2 of 2 histories cannot be taken over" in text
 
@@ -131,8 +109,9 @@ async def test_what_is_no_history_is_refused_by_name(tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
     for text in ("no json", '{"events": []}', "[]"):
         bad.write_text(text)
-        status, answer, _ = await perdure("replay", str(bad))
-        assert (status, answer["error"]["field"]) == (2, "file")
-        assert str(bad) in answer["error"]["message"]
-    assert (await perdure("replay"))[0] == 2
+        with pytest.raises(InvalidInputs, match=re.escape(str(bad))):
+            read_histories([bad])
+    status, answer, _ = await perdure("replay", str(bad))
+    assert (status, answer["error"]["field"]) == (2, "file")
+    assert str(bad) in answer["error"]["message"]
     assert (await perdure("replay", str(bad), "--open"))[0] == 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fakes.command_line import COMMAND, perdure
 from fakes.graphs import code, document, end, node, start
 from perdure import Client, CommandRefused, Graph, RunHandle
 from perdure.cli.deployment_cmd import make_current
@@ -104,6 +105,39 @@ async def test_a_version_that_no_worker_serves_cannot_become_current(
     monkeypatch.setattr("perdure.cli.deployment_cmd.PATIENCE_S", 0.5)
     with pytest.raises(CommandRefused, match="Start its workers first: perdure worker --versioned"):
         await make_current(Client(stack.client, stack.task_queue), f"nobody-{uuid.uuid4()}", "v1")
+
+
+async def test_versions_are_served_and_chosen_with_commands(stack: EmbeddedStack) -> None:
+    name = f"commands-{uuid.uuid4()}"
+    at = ("--address", stack.address)
+    status, answer, _ = await perdure("deployment", "show", name, *at)
+    assert (status, answer["status"]) == (1, "refused")
+    assert f"perdure worker --versioned --deployment {name}" in answer["error"]["message"]
+
+    worker = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("worker", *at, "--task-queue", name, "--versioned", "--deployment", name, "--build-id", "v1"),
+    )
+    try:
+        assert (await perdure("deployment", "set-current", "v1", name, *at))[:2] == (
+            0,
+            {"deployment": name, "current": "v1", "before": None},
+        )
+        status, answer, text = await perdure("deployment", "show", name, *at)
+        (version,) = answer["versions"]
+        assert (status, version["build_id"], version["current"], version["drained"]) == (0, "v1", True, False)
+        assert text == "v1  current\n"
+        run = await Client(stack.client, name).start(asks(), {"x": 1})
+        await until_asked(run)
+        await run.submit("ask", "go")
+        assert await run.outputs() == {"r": 3}
+        assert set(await served_by(stack, run)) == {"v1"}
+        worker.terminate()
+        assert await asyncio.wait_for(worker.wait(), 30) == 0
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+            await worker.wait()
 
 
 async def test_complaint_39_a_run_says_which_graph_it_runs_and_a_new_version_of_it_leaves_it_alone(

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
 
 from fakes.graphs import code, document, end, node, start
@@ -83,14 +83,31 @@ class WorkerProcess:
         return await asyncio.wait_for(self.process.wait(), LIMIT_S)
 
 
+# A worker whose requests sleep in a thread, which nothing can cancel.
+STUBBORN = """
+import time
+from temporalio import activity
+from perdure_worker import main, plugins
+
+@activity.defn(name="send_http")
+def stubborn(effect: dict) -> None:
+    time.sleep(300)
+
+known = plugins.activities
+plugins.activities = lambda: [a for a in known() if plugins.activity_name(a) != "send_http"] + [stubborn]
+main.main()
+"""
+
+
 @asynccontextmanager
-async def worker(stack: EmbeddedStack, queue: str, **settings: Any) -> AsyncIterator[WorkerProcess]:
+async def worker(
+    stack: EmbeddedStack, queue: str, program: Sequence[str] = ("-m", "perdure_worker.main"), **settings: Any
+) -> AsyncIterator[WorkerProcess]:
     """A worker process that polls; killed at the end of the block if it is still there."""
     chosen = WorkerSettings(address=stack.address, task_queue=queue, **settings)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "perdure_worker.main",
+        *program,
         "--ready-fd",
         "1",
         stdout=subprocess.PIPE,
@@ -106,7 +123,7 @@ async def worker(stack: EmbeddedStack, queue: str, **settings: Any) -> AsyncIter
             await process.wait()
 
 
-async def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
     async with asyncio.timeout(limit_s):
         while not condition():
             await asyncio.sleep(0.01)
@@ -182,7 +199,7 @@ async def test_sigterm_lets_an_effect_in_flight_finish_and_counts_it_once(stack:
         assert first.process.returncode is None, "the worker must wait for the effect"
         target.release.set()
         assert await first.exit_code() == 0
-        assert time.monotonic() - asked_to_end < 6
+        assert time.monotonic() - asked_to_end < 20
         async with worker(stack, queue):
             assert await handle.outputs() == {"body": "done"}
     assert (target.asked, target.gone) == (1, [])
@@ -201,15 +218,17 @@ async def test_an_effect_longer_than_the_limit_is_cancelled_and_done_by_another_
             assert await first.exit_code() == 0
             left = time.monotonic() - asked_to_end
             await until(lambda: target.asked == 2)
-            again = time.monotonic() - asked_to_end
             target.release.set()
             assert await handle.outputs() == {"body": "done"}
     assert len(target.gone) == 1
-    assert 0.9 < target.gone[0] - asked_to_end < 3
-    assert left < 4
-    # Told, not missed: a lost heartbeat would take 5 s.
-    assert again < 4
+    assert 0.9 < target.gone[0] - asked_to_end < 4
+    assert left < 15
     assert await attempts(stack, handle, "call") == [2]
+    # Told, not missed: a lost heartbeat would take 5 s more.
+    assert not any(
+        event.activity_task_started_event_attributes.last_failure.HasField("timeout_failure_info")
+        for event in await history_of(stack, handle)
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -217,7 +236,8 @@ async def test_an_idle_worker_ends_at_once(stack: EmbeddedStack, number: signal.
     async with worker(stack, new_queue(), graceful_shutdown_s=60) as idle:
         begun = idle.signal(number)
         assert await idle.exit_code() == 0
-        assert time.monotonic() - begun < 2
+        # A worker with something to wait for would take the 60 s; leaving the interpreter takes its time.
+        assert time.monotonic() - begun < 15
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -233,8 +253,32 @@ async def test_a_second_signal_ends_a_worker_at_once(
         assert busy.process.returncode is None
         begun = busy.signal(number)
         assert await busy.exit_code() == 128 + number
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 3
     await stack.client.get_workflow_handle(handle.run_id).terminate("test is over")
+
+
+async def test_an_effect_that_cannot_be_cancelled_does_not_keep_a_worker_past_its_limit(
+    stack: EmbeddedStack, target: Target
+) -> None:
+    queue = new_queue()
+    async with worker(stack, queue, ("-c", STUBBORN), graceful_shutdown_s=1) as first:
+        handle = await Client(stack.client, queue).start(calls(target.url))
+        while not await attempted(stack, handle):
+            await asyncio.sleep(0.05)
+        begun = first.signal()
+        assert await first.exit_code() == 3
+        assert 5 < time.monotonic() - begun < 25
+        target.release.set()
+        async with worker(stack, queue):
+            assert await handle.outputs() == {"body": "done"}
+    assert target.asked == 1
+
+
+async def attempted(stack: EmbeddedStack, handle: RunHandle) -> bool:
+    """Whether an effect of the run is with a worker."""
+    described = await stack.client.get_workflow_handle(handle.run_id).describe()
+    pending = described.raw_description.pending_activities
+    return any(found.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED for found in pending)
 
 
 async def test_a_drained_worker_hands_its_runs_over_at_once(stack: EmbeddedStack) -> None:
@@ -250,7 +294,7 @@ async def test_a_drained_worker_hands_its_runs_over_at_once(stack: EmbeddedStack
             await handle.submit("ask", "go")
             assert await handle.outputs() == {"x": 7}
             # A killed worker would have kept the run waiting for its sticky timeout, here 30 s.
-            assert time.monotonic() - begun < 3
+            assert time.monotonic() - begun < 10
 
 
 async def test_a_stop_reaches_a_request_in_flight(stack: EmbeddedStack, target: Target) -> None:
@@ -305,7 +349,7 @@ async def test_a_kill_in_the_middle_of_a_task_costs_the_task_timeout(stack: Embe
             lost = await moment(EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT)
             again = await moment(EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
             assert lost - begun == pytest.approx(3, abs=0.5)
-            assert again - lost < 3
+            assert again - lost < 5
             while not (await handle.status()).forms:
                 await asyncio.sleep(0.05)
             await handle.submit("ask", "go")

@@ -1,7 +1,8 @@
 """The worker process: `python -m perdure_worker.main --address host:port`.
 
 It connects, optionally proves itself with a smoke run, polls until SIGTERM or SIGINT, drains within the limit
-and leaves with an exit code of its own. A second signal ends it at once.
+and leaves with an exit code of its own. A second signal ends it at once, and so does the limit an effect that
+does not let itself be cancelled.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ log = structlog.stdlib.get_logger("perdure.worker")
 EXIT_OK = 0
 EXIT_FATAL = 1
 EXIT_SETTINGS = 2
+EXIT_UNDRAINED = 3
+
+# How long effects that were cancelled at the limit may take to end.
+CANCEL_S = 5.0
 
 Ready = Callable[[dict[str, Any]], None]
 
@@ -61,10 +66,15 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
         await asyncio.wait({polling.task, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         log.info("worker draining", limit_s=settings.graceful_shutdown_s)
+        draining = asyncio.create_task(polling.stop())
         try:
-            await polling.stop()
+            await asyncio.wait({draining}, timeout=settings.graceful_shutdown_s + CANCEL_S)
         finally:
             await pools.close_pools()
+    if not draining.done():
+        log.error("worker leaves while effects go on; others take them over once their heartbeats are missed")
+        leave(EXIT_UNDRAINED)
+    await draining
 
 
 def _signalled(number: int, stop: asyncio.Event) -> None:

@@ -19,7 +19,8 @@ from .settings import WorkerSettings
 from .store import recording
 
 READY_TIMEOUT_S = 60.0
-KILL_MARGIN_S = 5.0
+# Past the limit a worker gives what it cancels `main.CANCEL_S`, then it leaves by itself.
+KILL_MARGIN_S = 8.0
 
 
 class WorkerHandle(Protocol):

@@ -22,6 +22,7 @@ from perdure_store.urls import OFF
 
 from . import plugins
 from .blobs import noted, tell
+from .contexts import ContextReader
 from .effects import Effects
 from .limits import ReplyLimit
 from .observe import LogContext
@@ -116,7 +117,7 @@ def _allow(worker: Worker, seconds: float) -> None:
 
 def sandbox(modules: list[str]) -> SandboxedWorkflowRunner:
     """Give the runner of workflow code; `modules` are passed through."""
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules))
+    return ContextReader(restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules))
 
 
 def deployment(settings: WorkerSettings) -> WorkerDeploymentConfig:

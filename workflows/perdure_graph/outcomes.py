@@ -75,6 +75,15 @@ def note_writes(m: Machine, frame: Frame, run: NodeRun, writes: Sequence[Write])
     top.writes = list(kept.values())
 
 
+def note_set(m: Machine, values: Mapping[str, Any]) -> None:
+    """Keep conversation variables that an operator set, with the node that had ended last: a fork sets them there."""
+    ended = [run for run in m.state.root.nodes.values() if run.status in ("succeeded", "exception")]
+    if ended and values:
+        last = max(ended, key=lambda run: run.ended)
+        written = [Written.model_construct(selector=("conversation", name), value=values[name]) for name in values]
+        last.writes = [*last.writes, *written]
+
+
 def note_answer(m: Machine, frame: Frame, node: Node, outputs: Mapping[str, Any]) -> None:
     """Keep what a response node inside a container gave to the run."""
     if not frame.id:

@@ -54,7 +54,7 @@ def recorded(run_id: str, graph: Graph | None, events: Sequence[Event]) -> Outco
     for name, value in begun.asked.items():
         if was_cut(value):
             text = (
-                f"run {run_id!r} cannot be forked from the run store: its {name!r} were too large to be recorded whole."
+                f"run {run_id!r} cannot be forked from the run store: its {name!r} is too large to be recorded whole."
             )
             raise InvalidInputs(f"{text} Start it anew.", field=name)
     request = RunRequest.model_validate(begun.asked | {"graph": graph.document, "inputs": begun.inputs})
@@ -205,6 +205,13 @@ class _Reading:
             writes[event.selector] = Written(selector=event.selector, value=event.value)
 
     def _set(self, variables: Mapping[str, Mapping[str, Any]]) -> None:
+        if self.ends:
+            last = next(reversed(self.ends))
+            for name, value in variables.get("conversation", {}).items():
+                selector = ("conversation", name)
+                self.writes.setdefault(last, {})[selector] = Written(selector=selector, value=value)
+                if was_cut(value):
+                    self.lost.setdefault(last, []).append(".".join(selector))
         for node_id, values in variables.items():
             known = self.ends.get(node_id)
             if known is None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from . import outcomes
 from .check_references import told
 from .errors import CommandRefused, InvalidInputs
 from .events import VariablesSet
@@ -48,6 +49,7 @@ def apply(m: Machine, given: Given) -> None:
     values = check(m.graph, m.state, given)
     for node, written in values.items():
         scope.setdefault(node, {}).update(written)
+    outcomes.note_set(m, values.get("conversation", {}))
     secret = {name for name, kind in m.state.types.get("env", {}).items() if kind is ValueType.SECRET}
     if "env" in values:
         values["env"] = {name: _HIDDEN if name in secret else value for name, value in values["env"].items()}

@@ -12,10 +12,11 @@ class BenchReply(Reply):
 
 
 class BenchNoop(Effect):
-    """Send a text to a worker and back."""
+    """Send a text to a worker and back, after `wait_s` seconds."""
 
     activity = "bench_noop"
     effect_class = "io"
     reply = BenchReply
 
     text: str = ""
+    wait_s: float = 0.0

@@ -1,4 +1,4 @@
-"""bench-noop: pass a text through an activity that does nothing."""
+"""bench-noop: pass a text through an activity that does nothing, or waits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class BenchNoopData(NodeData):
 
     type: Literal["bench-noop"]
     text: str = ""
+    wait_s: float = 0.0
 
 
 def start(data: BenchNoopData, ctx: Context) -> Outcome:
     """Send the text."""
-    return Perform(effect=BenchNoop(text=ctx.render(data.text)))
+    return Perform(effect=BenchNoop(text=ctx.render(data.text), wait_s=data.wait_s))
 
 
 def resume(_data: BenchNoopData, _ctx: Context, reply: BenchReply) -> Outcome:

@@ -83,14 +83,21 @@ def _show_plan(planned: ForkPlan, out: Output) -> None:
     rows = {
         "changed": planned.changed,
         "reused": planned.reused,
-        "in part": tuple(f"{node_id} (its first {count} items)" for node_id, count in planned.partial.items()),
-        "anew": planned.anew,
+        "in part": tuple(
+            f"{node_id} ({_items(count)} reused, anew from {node_id}[{count}] on)"
+            for node_id, count in planned.partial.items()
+        ),
+        "anew": tuple(node_id for node_id in planned.anew if node_id not in planned.partial),
         "skipped": planned.skipped,
     }
     for name, nodes in rows.items():
         if nodes:
             more = f", and {len(nodes) - SHOWN} more" if len(nodes) > SHOWN else ""
             out.say(f"  {name:<8} {', '.join(nodes[:SHOWN])}{more}")
+
+
+def _items(count: int) -> str:
+    return "first item" if count == 1 else f"first {count} items"
 
 
 async def diff(a: str, b: str, address: str | None, out: Output, *, attempts: bool) -> int:

@@ -21,7 +21,7 @@ from fakes.postgres import binaries, postgres
 
 from .commands import pause_all, stop_all
 from .outages import blobs_away, postgres_away
-from .play import Outcome, settled, undisturbed
+from .play import Done, Outcome, settled, undisturbed
 from .report import complaint, detail, line, stops, table
 from .servers import kill_servers
 from .stand import standing
@@ -43,41 +43,41 @@ class Plan:
     seed: int = 1
 
 
-async def worker(target: Target, plan: Plan, _chance: random.Random) -> list[Outcome]:
+async def worker(target: Target, plan: Plan, _chance: random.Random, done: Done) -> None:
     async with standing(target) as stand:
         seats = [await stand.seat() for _ in range(plan.parallel)]
         calm = await undisturbed(stand, seats[0])
-        return await kill_workers(stand, seats, calm, blows(calm)[plan.every // 2 :: plan.every])
+        await kill_workers(stand, seats, calm, blows(calm)[plan.every // 2 :: plan.every], done)
 
 
-async def server(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+async def server(target: Target, plan: Plan, chance: random.Random, done: Done) -> None:
     async with standing(target, file=True) as stand:
-        return await kill_servers(stand, *await settled(stand), plan.servers, chance)
+        await kill_servers(stand, *await settled(stand), plan.servers, chance, done)
 
 
-async def store(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+async def store(target: Target, plan: Plan, chance: random.Random, done: Done) -> None:
     with postgres() as running:
         async with standing(target, store=await running.new_database()) as stand:
-            return await postgres_away(stand, *await settled(stand), running, plan.stores, chance)
+            await postgres_away(stand, *await settled(stand), running, plan.stores, chance, done)
 
 
-async def blobs(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+async def blobs(target: Target, plan: Plan, chance: random.Random, done: Done) -> None:
     async with standing(target) as stand:
-        return await blobs_away(stand, *await settled(stand), plan.blobs, chance)
+        await blobs_away(stand, *await settled(stand), plan.blobs, chance, done)
 
 
-async def pause(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+async def pause(target: Target, plan: Plan, chance: random.Random, done: Done) -> None:
     async with standing(target, file=True) as stand:
-        return await pause_all(stand, *await settled(stand), plan.pauses, chance)
+        await pause_all(stand, *await settled(stand), plan.pauses, chance, done)
 
 
-async def stop(target: Target, plan: Plan, chance: random.Random) -> list[Outcome]:
+async def stop(target: Target, plan: Plan, chance: random.Random, done: Done) -> None:
     async with standing(target) as stand:
-        return await stop_all(stand, *await settled(stand), plan.stops, chance)
+        await stop_all(stand, *await settled(stand), plan.stops, chance, done)
 
 
 Say = Callable[[str], None]
-Kind = Callable[[Target, Plan, random.Random], Awaitable[list[Outcome]]]
+Kind = Callable[[Target, Plan, random.Random, Done], Awaitable[None]]
 KINDS: dict[str, Kind] = {
     "worker": worker,
     "server": server,
@@ -91,29 +91,31 @@ KINDS: dict[str, Kind] = {
 async def run(plan: Plan, kinds: list[str], say: Say) -> list[Outcome]:
     """Run the kinds one after the other; each has the same moments whichever others run."""
     outcomes: list[Outcome] = []
+
+    def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        sys.stderr.write(f"{detail(outcome)}\n")
+        if not outcome.fine:
+            say(f"  {complaint(outcome)}")
+
     async with counting() as target:
         for kind in kinds:
             if kind == "postgres" and binaries() is None:
                 say("postgres: left out, PostgreSQL is not installed here")
                 continue
-            began = time.monotonic()
-            found = await _safely(kind, target, plan)
-            outcomes += found
-            say(f"{kind}: {len(found)} runs in {time.monotonic() - began:.0f} s")
-            for outcome in found:
-                sys.stderr.write(f"{detail(outcome)}\n")
-                if not outcome.fine:
-                    say(f"  {complaint(outcome)}")
+            began, before = time.monotonic(), len(outcomes)
+            await _safely(kind, target, plan, done)
+            say(f"{kind}: {len(outcomes) - before} runs in {time.monotonic() - began:.0f} s")
     return outcomes
 
 
-async def _safely(kind: str, target: Target, plan: Plan) -> list[Outcome]:
+async def _safely(kind: str, target: Target, plan: Plan, done: Done) -> None:
     try:
-        return await KINDS[kind](target, plan, random.Random(f"{plan.seed} {kind}"))
+        await KINDS[kind](target, plan, random.Random(f"{plan.seed} {kind}"), done)
     except Exception as error:
         # A stand that breaks down is a failure of its kind; the others still tell something.
         sys.stderr.write(traceback.format_exc())
-        return [Outcome(kind, "-", "-", lost=[f"{type(error).__name__}: {error}"])]
+        done(Outcome(kind, "-", "-", struck=False, lost=[f"{type(error).__name__}: {error}"]))
 
 
 def _parse(argv: list[str] | None) -> tuple[Plan, list[str]]:

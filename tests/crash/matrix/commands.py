@@ -9,7 +9,7 @@ import time
 from perdure_graph.errors import PerdureError
 
 from .histories import Moment, effects, first_after, histories
-from .play import Outcome, Run, Undisturbed, accepted, begin, conclude, struck_at
+from .play import Done, Outcome, Run, Undisturbed, accepted, begin, conclude, struck_at
 from .stand import Seat, Stand
 
 PAUSE_KIND = "pause, restart of everything, resume"
@@ -20,14 +20,13 @@ _AGAIN_S = 0.1
 _REST_LIMIT_S = 60.0
 
 
-async def pause_all(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random) -> list[Outcome]:
+async def pause_all(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random, done: Done) -> None:
     """Pause runs at random moments, some at a time; kill server and worker; resume them on new ones."""
-    outcomes: list[Outcome] = []
-    while (left := count - len(outcomes)) > 0:
-        pausing = [_paused(stand, seat, calm, chance) for _ in range(min(left, _AT_ONCE))]
+    for first in range(0, count, _AT_ONCE):
+        pausing = [_paused(stand, seat, calm, chance) for _ in range(min(count - first, _AT_ONCE))]
         paused = list(await asyncio.gather(*pausing))
-        outcomes += await _restarted(stand, seat, paused, calm)
-    return outcomes
+        for outcome in await _restarted(stand, seat, paused, calm):
+            done(outcome)
 
 
 async def _paused(stand: Stand, seat: Seat, calm: Undisturbed, chance: random.Random) -> tuple[Run, Outcome]:
@@ -66,9 +65,10 @@ async def _restarted(stand: Stand, seat: Seat, paused: list[tuple[Run, Outcome]]
     return list(await asyncio.gather(*(resumed(run, outcome) for run, outcome in paused)))
 
 
-async def stop_all(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random) -> list[Outcome]:
+async def stop_all(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random, done: Done) -> None:
     """Stop runs at random moments, one after the other."""
-    return [await _stopped(stand, seat, calm.moment(chance)) for _ in range(count)]
+    for _ in range(count):
+        done(await _stopped(stand, seat, calm.moment(chance)))
 
 
 async def _stopped(stand: Stand, seat: Seat, moment: Moment) -> Outcome:

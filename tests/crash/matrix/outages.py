@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fakes.postgres import Postgres
 
 from .histories import Moment
-from .play import Outcome, Undisturbed, begin, conclude, struck_at
+from .play import Done, Outcome, Undisturbed, begin, conclude, struck_at
 from .stand import Seat, Stand
 
 STORE_KIND = "PostgreSQL, 5 s away"
@@ -37,8 +37,8 @@ async def _struck(stand: Stand, seat: Seat, kind: str, outage: Outage, moment: M
 
 
 async def postgres_away(
-    stand: Stand, seat: Seat, calm: Undisturbed, server: Postgres, count: int, chance: random.Random
-) -> list[Outcome]:
+    stand: Stand, seat: Seat, calm: Undisturbed, server: Postgres, count: int, chance: random.Random, done: Done
+) -> None:
     """Stop PostgreSQL at random moments, every other time only freeze it."""
 
     @asynccontextmanager
@@ -54,13 +54,14 @@ async def postgres_away(
             await asyncio.sleep(STORE_AWAY_S)
         yield
 
-    return [
-        await _struck(stand, seat, STORE_KIND, frozen if index % 2 else stopped, calm.moment(chance), calm)
-        for index in range(count)
-    ]
+    for index in range(count):
+        outage = frozen if index % 2 else stopped
+        done(await _struck(stand, seat, STORE_KIND, outage, calm.moment(chance), calm))
 
 
-async def blobs_away(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random) -> list[Outcome]:
+async def blobs_away(
+    stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random, done: Done
+) -> None:
     """Rename the blob folder away at random moments."""
 
     @asynccontextmanager
@@ -71,4 +72,5 @@ async def blobs_away(stand: Stand, seat: Seat, calm: Undisturbed, count: int, ch
         elsewhere.rename(stand.blobs)
         yield
 
-    return [await _struck(stand, seat, BLOBS_KIND, renamed, calm.moment(chance), calm) for _ in range(count)]
+    for _ in range(count):
+        done(await _struck(stand, seat, BLOBS_KIND, renamed, calm.moment(chance), calm))

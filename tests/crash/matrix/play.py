@@ -7,7 +7,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,10 @@ class Outcome:
     def fine(self) -> bool:
         """Whether nothing was lost and nothing done twice."""
         return not (self.lost or self.doubled)
+
+
+Done = Callable[[Outcome], None]
+"""Hears of each case as soon as it is over."""
 
 
 @dataclass(frozen=True)

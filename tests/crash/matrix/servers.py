@@ -6,7 +6,7 @@ import random
 import time
 
 from .histories import Moment, first_after
-from .play import Outcome, Undisturbed, begin, conclude, struck_at
+from .play import Done, Outcome, Undisturbed, begin, conclude, struck_at
 from .stand import Seat, Stand
 
 KIND = "server, on its file"
@@ -30,6 +30,9 @@ async def kill_server_at(stand: Stand, seat: Seat, moment: Moment, calm: Undistu
     return outcome
 
 
-async def kill_servers(stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random) -> list[Outcome]:
+async def kill_servers(
+    stand: Stand, seat: Seat, calm: Undisturbed, count: int, chance: random.Random, done: Done
+) -> None:
     """Kill the server at random moments, one run after the other."""
-    return [await kill_server_at(stand, seat, calm.moment(chance), calm) for _ in range(count)]
+    for _ in range(count):
+        done(await kill_server_at(stand, seat, calm.moment(chance), calm))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from . import flow
 from .histories import Moment, first_after
-from .play import Outcome, Undisturbed, begin, came_first, conclude, struck_at
+from .play import Done, Outcome, Undisturbed, begin, came_first, conclude, struck_at
 from .stand import Seat, Stand
 
 EVENT_KIND = "worker, at every event"
@@ -58,14 +58,14 @@ async def kill_at(stand: Stand, seat: Seat, blow: Blow, calm: Undisturbed) -> Ou
     return outcome
 
 
-async def kill_workers(stand: Stand, seats: Sequence[Seat], calm: Undisturbed, some: Iterable[Blow]) -> list[Outcome]:
+async def kill_workers(
+    stand: Stand, seats: Sequence[Seat], calm: Undisturbed, some: Iterable[Blow], done: Done
+) -> None:
     """Kill workers, as many runs at a time as there are seats."""
     left = deque(some)
-    outcomes: list[Outcome] = []
 
     async def work(seat: Seat) -> None:
         while left:
-            outcomes.append(await kill_at(stand, seat, left.popleft(), calm))
+            done(await kill_at(stand, seat, left.popleft(), calm))
 
     await asyncio.gather(*(work(seat) for seat in seats))
-    return sorted(outcomes, key=lambda outcome: outcome.kind, reverse=True)
