@@ -7,32 +7,17 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Any, Protocol, cast
+from typing import Any
 
 from temporalio.client import Client as TemporalClient
-from temporalio.client import (
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
-    WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowUpdateFailedError,
-)
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.exceptions import TimeoutError as OutOfTime
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from perdure_graph import naming
-from perdure_graph.commands import Command, Pause, Resume, Retry, SetVariables, Stop, Submit
-from perdure_graph.errors import (
-    CommandRefused,
-    InvalidGraph,
-    InvalidInputs,
-    PerdureError,
-    PlatformError,
-    RunFailed,
-    RunNotFound,
-)
+from perdure_graph.commands import Pause, Resume, Retry, SetVariables, Stop, Submit
+from perdure_graph.errors import CommandRefused, InvalidGraph, InvalidInputs, RunFailed, RunNotFound
 from perdure_graph.events import Event
 from perdure_graph.graph import Graph
 from perdure_graph.outcomes import Outcomes
@@ -41,31 +26,17 @@ from perdure_graph.request import ENDED, Pin, RunError, RunOptions, RunResult
 from perdure_graph.view import EventPage, RunView
 
 from .archive import STORE_VARIABLE, Archive, LogEntry
+from .channel import BRIEFLY, NO_WORKER, Channel, message_of
 from .fork import ForkPlan, plan_fork
-from .workers import deserted_queues, end_of, has_worker, view_from_outside
+from .workers import deserted_queues, has_worker, view_from_outside
 
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 0.5
-_UPDATE_TRIES = 20
-_UPDATE_PAUSE_S = 0.05
-_RPC_TIMEOUT = timedelta(seconds=10)
 # How long `status` asks the run itself, first briefly; then it says what is known from outside.
-_ASK_BRIEFLY = timedelta(seconds=2)
 _ASK_LONGER = timedelta(seconds=8)
 _RETRY_MARGIN_S = 0.5
 # Effects that nobody picks up are looked for in runs of this age, in seconds.
 _DESERTED_AFTER_S = 2.0
-# A timeout of the client's own arrives as "cancelled".
-_NO_WORKER = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
-# What an update meets in a run that is just moving to a fresh history, as well as in one that has ended.
-_GONE = (RPCStatusCode.NOT_FOUND, RPCStatusCode.ABORTED)
-_LOST_UPDATE = "AcceptedUpdateCompletedWorkflow"
-
-
-class _Updates(Protocol):
-    """The part of a workflow handle whose overloads the SDK types only in part."""
-
-    async def execute_update(self, update: str, arg: object, *, id: str, result_type: type[RunView]) -> RunView: ...
 
 
 class RunHandle:
@@ -83,6 +54,7 @@ class RunHandle:
         task_queue: str = naming.TASK_QUEUE,
     ) -> None:
         self._workflow = workflow
+        self._channel = Channel(workflow)
         self._temporal = temporal
         self._archive = archive or Archive()
         self._task_queue = task_queue
@@ -106,7 +78,7 @@ class RunHandle:
         except WorkflowFailureError as error:
             return await self._failed(error.cause)
         except RPCError as error:
-            raise self._rpc_error(error) from error
+            raise self._channel.wrapped(error) from error
 
     async def outputs(self) -> dict[str, Any]:
         """Wait for the end and return the outputs.
@@ -134,31 +106,31 @@ class RunHandle:
         patient: go on asking until a worker answers.
         """
         if patient:
-            return _as_of_now(await self._query(naming.STATUS, RunView))
-        for within in (_ASK_BRIEFLY, _ASK_LONGER):
+            return _as_of_now(await self._channel.query(naming.STATUS, RunView))
+        for within in (BRIEFLY, _ASK_LONGER):
             try:
                 # Retries of the SDK may stretch a call past its limit.
                 async with asyncio.timeout(within.total_seconds() + _RETRY_MARGIN_S):
-                    view = _as_of_now(await self._ask(naming.STATUS, RunView, within=within))
+                    view = _as_of_now(await self._channel.ask(naming.STATUS, RunView, within=within))
                 return await self._with_deserted_queues(view)
             except (RPCError, TimeoutError) as error:
-                if isinstance(error, RPCError) and error.status not in _NO_WORKER:
-                    raise self._rpc_error(error) from error
-            described = await self._describe()
+                if isinstance(error, RPCError) and error.status not in NO_WORKER:
+                    raise self._channel.wrapped(error) from error
+            described = await self._channel.describe()
             if self._temporal is None or not await has_worker(self._temporal, described.task_queue):
                 break
-        return view_from_outside(await self._describe())
+        return view_from_outside(await self._channel.describe())
 
     async def _with_deserted_queues(self, view: RunView) -> RunView:
         """Add the task queues on which effects of the run wait for nobody."""
         if self._temporal is None or view.elapsed < _DESERTED_AFTER_S or view.status not in ("running", "pausing"):
             return view
-        queues = await deserted_queues(self._temporal, await self._describe())
+        queues = await deserted_queues(self._temporal, await self._channel.describe())
         return view.model_copy(update={"waiting_for_worker": True, "queues": queues}) if queues else view
 
     async def variables(self) -> dict[str, Any]:
         """All variables of the top frame, by node id."""
-        return await self._query(naming.VARIABLES, dict[str, Any])
+        return await self._channel.query(naming.VARIABLES, dict[str, Any])
 
     async def events(self, after: int = 0) -> AsyncIterator[Event]:
         """Yield events in order, from the one after number `after`, until the run has ended.
@@ -173,7 +145,7 @@ class RunHandle:
         wait = _POLL_FIRST_S
         while True:
             try:
-                page = await self._query(naming.EVENTS, EventPage, after)
+                page = await self._channel.query(naming.EVENTS, EventPage, after)
             except RunNotFound:
                 if not self._archive.configured:
                     raise
@@ -204,27 +176,27 @@ class RunHandle:
 
     async def pause(self, reason: str = "", *, id: str | None = None) -> RunView:
         """Start nothing new; what is in flight finishes and is kept."""
-        return await self._update(naming.PAUSE, Pause(id=_id(id), reason=reason))
+        return await self._channel.update(naming.PAUSE, Pause(id=_id(id), reason=reason))
 
     async def resume(self, *, id: str | None = None) -> RunView:
         """Go on from a pause."""
-        return await self._update(naming.RESUME, Resume(id=_id(id)))
+        return await self._channel.update(naming.RESUME, Resume(id=_id(id)))
 
     async def stop(self, reason: str = "", *, id: str | None = None) -> RunView:
         """End the run; when this returns, no new effect will ever start."""
-        return await self._update(naming.STOP, Stop(id=_id(id), reason=reason))
+        return await self._channel.update(naming.STOP, Stop(id=_id(id), reason=reason))
 
     async def submit(
         self, form: str, action: str, values: Mapping[str, Any] | None = None, *, id: str | None = None
     ) -> RunView:
         """Answer the form `form` (key of `status().forms`, or the node's id) with one of its actions."""
         command = Submit(id=_id(id), form=form, action=action, values=dict(values or {}))
-        return await self._update(naming.SUBMIT, command)
+        return await self._channel.update(naming.SUBMIT, command)
 
     async def set_variables(self, variables: Mapping[str, Mapping[str, Any]], *, id: str | None = None) -> RunView:
         """Overwrite variables, `{node id, "conversation" or "env": {name: value}}`; all of them or none."""
         given = {node: dict(values) for node, values in variables.items()}
-        return await self._update(naming.SET_VARIABLES, SetVariables(id=_id(id), variables=given))
+        return await self._channel.update(naming.SET_VARIABLES, SetVariables(id=_id(id), variables=given))
 
     async def retry(self, node: str, outputs: Mapping[str, Any] | None = None, *, id: str | None = None) -> RunView:
         """Run a node again that waits for an operator (`status().held`), or at once one between two attempts.
@@ -233,77 +205,7 @@ class RunHandle:
         outputs: take these as the node's outputs instead.
         """
         given = None if outputs is None else dict(outputs)
-        return await self._update(naming.RETRY, Retry(id=_id(id), node=node, outputs=given))
-
-    async def _update(self, name: str, command: Command) -> RunView:
-        updates = cast("_Updates", self._workflow)
-        # One id for all tries: a command that did arrive is answered again, not given again.
-        update_id = str(uuid.uuid4())
-        for again in range(_UPDATE_TRIES, -1, -1):
-            try:
-                return await updates.execute_update(name, command, id=update_id, result_type=RunView)
-            except WorkflowUpdateFailedError as error:
-                lost = getattr(error.cause, "type", None) == _LOST_UPDATE
-                if not (lost and again and await self._is_open()):
-                    raise CommandRefused(_message(error.cause)) from error
-            except RPCError as error:
-                # The workflow task met a reply that had just come in, and is tried anew without the update; or the
-                # run has just moved to a fresh history.
-                moved = error.status in _GONE and again and await self._is_open()
-                if not moved and (error.status is not RPCStatusCode.FAILED_PRECONDITION or not again):
-                    closed = await self._closed(name, error)
-                    if isinstance(closed, CommandRefused) and (view := await self._had(command)) is not None:
-                        return view
-                    raise closed from error
-            await asyncio.sleep(_UPDATE_PAUSE_S)
-        raise AssertionError("the last try returns or raises")
-
-    async def _is_open(self) -> bool:
-        try:
-            return (await self._workflow.describe()).status is WorkflowExecutionStatus.RUNNING
-        except RPCError:
-            return False
-
-    async def _had(self, command: Command) -> RunView | None:
-        """Show a run that has ended if it had this command before: then only the answer was lost."""
-        try:
-            given: bool = await self._ask(naming.GIVEN, bool, command.id, within=_ASK_BRIEFLY)
-            return await self._ask(naming.STATUS, RunView, within=_ASK_BRIEFLY) if given else None
-        except (RPCError, CommandRefused):
-            return None
-
-    async def _closed(self, name: str, error: RPCError) -> PerdureError:
-        """Say why a command found no open run: it has ended, or there is none."""
-        found = self._rpc_error(error)
-        if error.status not in _GONE:
-            return found
-        try:
-            ended = end_of(await self._workflow.describe())
-        except RPCError:
-            return found
-        return CommandRefused(f"cannot {name.replace('_', ' ')}: run {self.run_id!r} has ended ({ended}).")
-
-    async def _describe(self) -> WorkflowExecutionDescription:
-        try:
-            return await self._workflow.describe()
-        except RPCError as error:
-            raise self._rpc_error(error) from error
-
-    async def _query(self, name: str, kind: Any, *args: Any) -> Any:
-        while True:
-            try:
-                return await self._ask(name, kind, *args)
-            except RPCError as error:
-                # No worker answered in time: runs outlive workers, so wait for the next one.
-                if error.status not in _NO_WORKER:
-                    raise self._rpc_error(error) from error
-                await asyncio.sleep(_POLL_MOST_S)
-
-    async def _ask(self, name: str, kind: Any, *args: Any, within: timedelta = _RPC_TIMEOUT) -> Any:
-        try:
-            return await self._workflow.query(name, args=args, result_type=kind, rpc_timeout=within)
-        except WorkflowQueryFailedError as error:
-            raise CommandRefused(f"run {self.run_id!r} cannot answer {name!r}: {error.message}") from error
+        return await self._channel.update(naming.RETRY, Retry(id=_id(id), node=node, outputs=given))
 
     async def _failed(self, cause: BaseException | None) -> RunResult:
         match cause:
@@ -327,14 +229,14 @@ class RunHandle:
             case _:
                 kind = getattr(cause, "type", None)
                 raise RunFailed(
-                    f"run {self.run_id!r} has no result: {_message(cause)}",
+                    f"run {self.run_id!r} has no result: {message_of(cause)}",
                     status="failed",
                     error_type=kind if isinstance(kind, str) else type(cause).__name__,
                 )
 
     async def _out_of_time(self) -> RunResult:
         """Give the result of a run that the server ended, because its deadline passed and no worker said so."""
-        described = await self._describe()
+        described = await self._channel.describe()
         ended = described.close_time or described.start_time
         seconds = (ended - described.start_time).total_seconds()
         text = (
@@ -344,14 +246,9 @@ class RunHandle:
         error = RunError(message=text, type="DeadlineExceeded")
         return RunResult(run_id=self.run_id, status="failed", outputs={}, error=error, elapsed=seconds)
 
-    def _rpc_error(self, error: RPCError) -> PerdureError:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return RunNotFound(f"there is no run {self.run_id!r} here; `perdure list` shows those that exist.")
-        return PlatformError(f"the Temporal server did not answer for run {self.run_id!r}: {error.message}")
-
     async def outcomes(self) -> Outcomes:
         """How the nodes of the top frame ended so far, and what the run was asked: what a fork can take over."""
-        return await self._query(naming.OUTCOMES, Outcomes)
+        return await self._channel.query(naming.OUTCOMES, Outcomes)
 
     async def fork(
         self,
@@ -414,7 +311,7 @@ class RunHandle:
         if self._temporal is None:
             raise CommandRefused("this handle cannot start runs; take one from `Client.run`.")
         forgotten = planned.source.from_store
-        queue = self._task_queue if forgotten else (await self._describe()).task_queue
+        queue = self._task_queue if forgotten else (await self._channel.describe()).task_queue
         client = Client(self._temporal, queue, store=self._archive.url)
         return await client.start_request(planned.graph, planned.request, run_id)
 
@@ -423,10 +320,6 @@ def _as_of_now(view: RunView) -> RunView:
     if view.status in ENDED:
         return view
     return view.model_copy(update={"elapsed": max(view.elapsed, time.time() - view.started_at / 1000)})
-
-
-def _message(cause: BaseException | None) -> str:
-    return getattr(cause, "message", None) or str(cause)
 
 
 def _id(given: str | None) -> str:

@@ -306,8 +306,8 @@ async def test_a_stop_reaches_a_request_in_flight(stack: EmbeddedStack, target: 
         assert (await handle.stop()).status == "stopped"
         begun = time.monotonic()
         await until(lambda: bool(target.gone))
-        # One heartbeat of the interval, one second of the activity, and what the machine takes.
-        assert target.gone[0] - begun < 4
+        # One heartbeat of the interval, one second of the activity, and what a busy machine takes.
+        assert target.gone[0] - begun < 8
 
 
 async def test_a_stop_kills_code_in_flight(stack: EmbeddedStack) -> None:
@@ -324,7 +324,7 @@ async def test_a_stop_kills_code_in_flight(stack: EmbeddedStack) -> None:
         await handle.stop()
         begun = time.monotonic()
         await until(lambda: not child.is_running())
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 8
 
 
 @pytest.mark.crash
@@ -346,10 +346,11 @@ async def test_a_kill_in_the_middle_of_a_task_costs_the_task_timeout(stack: Embe
         begun = await moment(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED)
         first.signal(signal.SIGKILL)
         async with worker(stack, queue):
+            ready = time.time()
             lost = await moment(EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT)
             again = await moment(EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
             assert lost - begun == pytest.approx(3, abs=0.5)
-            assert again - lost < 5
+            assert again - max(lost, ready) < 5
             while not (await handle.status()).forms:
                 await asyncio.sleep(0.05)
             await handle.submit("ask", "go")
