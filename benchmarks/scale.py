@@ -53,7 +53,7 @@ async def measure_slots(stack: EmbeddedStack, runs: int) -> tuple[Throughput, Th
     """Measure one worker and two where workers are the bottleneck: few slots each, nodes that wait for others."""
     changes = {"task_queue": "scale-slots", "max_concurrent_activities": SLOTS}
     async with embedded(stack.settings.model_copy(update=changes)) as narrow:
-        return await one_and_two(narrow, runs, 1, WAIT_S)
+        return await one_and_two(narrow, stack.server_pid, runs, 1, WAIT_S)
 
 
 async def measure_all(items: int, runs: int, count: int) -> Found:
@@ -65,7 +65,7 @@ async def measure_all(items: int, runs: int, count: int) -> Found:
             speeds = await measure_speeds(stack, baseline_pid, count)
         client = Client(stack.client, stack.task_queue)
         iteration = await large(client, stack.worker_pids[0], items, PARALLEL[-1])
-        idle = await one_and_two(stack, runs, count)
+        idle = await one_and_two(stack, stack.server_pid, runs, count)
         slots = await measure_slots(stack, max(10, round(runs * SLOT_RUNS)))
     return Found(iteration, speeds, idle, slots, time.perf_counter() - began)
 

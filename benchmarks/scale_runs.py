@@ -20,7 +20,7 @@ from perdure_worker.embedded import EmbeddedStack
 READERS = 8
 
 # Where workers are to be the bottleneck: slots of one, and seconds that each node takes.
-SLOTS, WAIT_S = 4, 0.1
+SLOTS, WAIT_S = 4, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,11 @@ class Throughput:
 
 
 async def one_and_two(
-    stack: EmbeddedStack, runs: int, rounds: int, wait_s: float = 0.0
+    stack: EmbeddedStack, server: int | None, runs: int, rounds: int, wait_s: float = 0.0
 ) -> tuple[Throughput, Throughput]:
     """Measure with one worker process and with two, in turn, so that what else the machine does meets both alike.
 
+    server: process of the server, which may be that of another stack.
     wait_s: what each node of the flow takes, beside the engine.
     """
     client = Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout)
@@ -85,14 +86,14 @@ async def one_and_two(
             elif second is not None:
                 await stack.stop_worker(second)
                 second = None
-            await many(stack, client, max(10, runs // 10), wait_s)
-            found[workers - 1].append(await many(stack, client, runs, wait_s))
+            await many(stack, client, server, max(10, runs // 10), wait_s)
+            found[workers - 1].append(await many(stack, client, server, runs, wait_s))
         if second is not None:
             await stack.stop_worker(second)
     return Throughput.of(found[0]), Throughput.of(found[1])
 
 
-async def many(stack: EmbeddedStack, client: Client, runs: int, wait_s: float = 0.0) -> Many:
+async def many(stack: EmbeddedStack, client: Client, server: int | None, runs: int, wait_s: float = 0.0) -> Many:
     """Start so many runs of the flow at once and wait for all."""
     graph = flow(wait_s)
 
@@ -103,7 +104,7 @@ async def many(stack: EmbeddedStack, client: Client, runs: int, wait_s: float = 
         return handle.run_id
 
     workers = [psutil.Process(pid) for pid in stack.worker_pids]
-    servers = [psutil.Process(pid) for pid in (stack.server_pid,) if pid is not None]
+    servers = [psutil.Process(pid) for pid in (server,) if pid is not None]
     before, began = (_cpu(workers), _cpu(servers)), time.perf_counter()
     ids = await asyncio.gather(*(one() for _ in range(runs)))
     seconds = time.perf_counter() - began

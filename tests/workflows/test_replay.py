@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
+from temporalio.client import WorkflowHistory
 
 from fakes.graphs import code, document, end, iteration, node, start, template
 from perdure import Client, Graph, RunHandle
 from perdure_graph.graph import Document
 from perdure_graph.request import ENDED
+from perdure_payloads import data_converter
 from perdure_worker.embedded import EmbeddedStack
-from perdure_workflows import WORKFLOWS
+from perdure_worker.replay import replay
 
 SQUARE = "def main(x):\n    return {'r': x * x}"
 
@@ -59,6 +60,16 @@ async def answer(handle: RunHandle) -> None:
     await handle.submit("ask", "go")
 
 
+async def errors(client: Client, handles: list[RunHandle]) -> list[str | None]:
+    """Replay runs in the sandbox of a worker; why it failed, for each."""
+
+    async def histories() -> AsyncIterator[WorkflowHistory]:
+        for handle in handles:
+            yield await client.temporal.get_workflow_handle(handle.run_id).fetch_history()
+
+    return [replayed.error async for replayed in replay(histories(), data_converter())]
+
+
 @pytest.mark.parametrize("flow", [items, waits])
 async def test_queries_leave_histories_replayable(stack: EmbeddedStack, flow: Any) -> None:
     client = Client(stack.client, stack.task_queue)
@@ -70,21 +81,20 @@ async def test_queries_leave_histories_replayable(stack: EmbeddedStack, flow: An
                 tasks.create_task(poll(handle))
             if flow is waits:
                 tasks.create_task(answer(handle))
-    replayer = Replayer(workflows=list(WORKFLOWS), data_converter=pydantic_data_converter)
     for handle in handles:
         assert (await handle.result()).status == "succeeded"
-        history = await client.temporal.get_workflow_handle(handle.run_id).fetch_history()
-        await replayer.replay_workflow(history)
+    assert await errors(client, handles) == [None] * 3
 
 
 async def test_a_stop_at_any_moment_stops_and_replays(stack: EmbeddedStack) -> None:
     client = Client(stack.client, stack.task_queue)
     graph = Graph.from_document(items())
-    replayer = Replayer(workflows=list(WORKFLOWS), data_converter=pydantic_data_converter)
+    handles: list[RunHandle] = []
     for moment in range(12):
         handle = await client.start(graph, {"items": {"l": list(range(40))}})
         await asyncio.sleep(moment * 0.004)
         assert (await handle.stop()).status == "stopped"
         result = await handle.result()
         assert (result.status, result.outputs) == ("stopped", {})
-        await replayer.replay_workflow(await client.temporal.get_workflow_handle(handle.run_id).fetch_history())
+        handles.append(handle)
+    assert await errors(client, handles) == [None] * 12
