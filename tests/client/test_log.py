@@ -50,7 +50,7 @@ async def forgotten(client: Client, handle: RunHandle) -> None:
     execution = WorkflowExecution(workflow_id=handle.run_id)
     request = DeleteWorkflowExecutionRequest(namespace=client.temporal.namespace, workflow_execution=execution)
     await client.temporal.workflow_service.delete_workflow_execution(request)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             try:
                 await handle.status()
