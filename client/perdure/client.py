@@ -118,9 +118,12 @@ class Client:
         sysvars: Mapping[str, Any] | None = None,
         pins: Mapping[str, Pin | Mapping[str, Any]] | None = None,
         user: str = "user",
+        tenant: str = "",
         options: RunOptions | None = None,
     ) -> RunHandle:
         """Start a run. With the `run_id` of an equal run that exists, return that run instead of a second one.
+
+        tenant: on whose behalf; nodes with a cache of this scope share replies within it.
 
         Raises:
             InvalidGraph: a node cannot run here and is not pinned.
@@ -136,6 +139,7 @@ class Client:
             sysvars=dict(sysvars or {}),
             pins=dict(pins or {}),
             user=user,
+            tenant=tenant,
             options=options or RunOptions(),
         )
         return await self.start_request(graph, request, run_id)
