@@ -6,9 +6,9 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -18,6 +18,7 @@ from perdure_graph.errors import PlatformError
 from .urls import Kind, kind_of
 
 _WRITES = "perdure_writes"
+AnyEngine = TypeVar("AnyEngine", Engine, AsyncEngine)
 
 _DRIVERS: dict[Kind, str] = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
@@ -70,16 +71,29 @@ def connect(address: Address, *, wait_s: float = 5.0) -> AsyncEngine:
         address.url, json_serializer=to_json, connect_args=arguments, pool_size=4, max_overflow=4, pool_timeout=wait_s
     )
     if address.kind == "sqlite":
-        _set_up_sqlite(engine, wait_s)
+        _set_up_sqlite(engine.sync_engine, wait_s)
     return engine
 
 
-def writing(engine: AsyncEngine) -> AsyncEngine:
+def local(engine: AsyncEngine, *, wait_s: float) -> Engine:
+    """Make an engine without asyncio for the same SQLite file; to be used by one thread."""
+    found = create_engine(
+        engine.url.set(drivername="sqlite+pysqlite"),
+        json_serializer=to_json,
+        connect_args={"timeout": wait_s, "check_same_thread": False},
+        pool_size=1,
+        max_overflow=0,
+    )
+    _set_up_sqlite(found, wait_s)
+    return found
+
+
+def writing(engine: AnyEngine) -> AnyEngine:
     """Give the engine for transactions that write: in SQLite they lock when they begin, not in their middle."""
     return engine.execution_options(**{_WRITES: True})
 
 
-def _set_up_sqlite(engine: AsyncEngine, wait_s: float) -> None:
+def _set_up_sqlite(engine: Engine, wait_s: float) -> None:
     def connected(connection: Any, _record: Any) -> None:
         # The driver would begin transactions by its own rules: too late for DDL, and never for reads.
         connection.isolation_level = None
@@ -93,8 +107,8 @@ def _set_up_sqlite(engine: AsyncEngine, wait_s: float) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    event.listen(engine.sync_engine, "connect", connected)
-    event.listen(engine.sync_engine, "begin", begun)
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
 
 
 def to_json(value: Any) -> str:

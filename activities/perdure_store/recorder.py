@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -19,6 +20,7 @@ from .urls import OFF
 from .writer import LIMIT_S, REST_S, NotReady, Writer, describe
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from .database import Address
@@ -42,6 +44,9 @@ class Recorder:
         self.url = url
         self._limit_s = limit_s
         self._engine: AsyncEngine | None = None
+        # Of SQLite: an engine without asyncio, and the one thread that uses it.
+        self._local: Engine | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="perdure-store")
         self._writer = Writer(self._commit, limit_s=limit_s, rest_s=rest_s)
         self._notes = Notes(self._writer.write)
         self._opening: asyncio.Task[AsyncEngine] | None = None
@@ -97,6 +102,10 @@ class Recorder:
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
+        self._thread.shutdown(wait=False)
+        if self._local is not None:
+            self._local.dispose()
+            self._local = None
 
     async def _read(self, query: Callable[[AsyncConnection], Awaitable[T | None]]) -> T | None:
         if self.is_off or self._writer.resting:
@@ -117,8 +126,18 @@ class Recorder:
         from .database import writing
         from .write import write
 
-        async with writing(engine).begin() as connection:
-            await write(connection, items)
+        if self._local is None:
+            async with writing(engine).begin() as connection:
+                await connection.run_sync(write, items)
+            return
+        local = self._local
+
+        def commit() -> None:
+            with writing(local).begin() as connection:
+                write(connection, items)
+
+        # The whole transaction in one thread: the asynchronous driver hops to its own for every statement, 25 times.
+        await asyncio.get_running_loop().run_in_executor(self._thread, commit)
 
     async def _ready(self) -> AsyncEngine:
         if self._engine is None:
@@ -129,6 +148,10 @@ class Recorder:
             if not self._opening.done():
                 raise NotReady("the run store is being opened")
             self._engine = self._opening.result()
+            if self._engine.dialect.name == "sqlite":
+                from .database import local
+
+                self._local = local(self._engine, wait_s=_SHARE * self._limit_s)
         return self._engine
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Table, case, select, text, tuple_
+from sqlalchemy import Connection, Table, case, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from .database import plain
 from .derive import MERGES, Row, new_run, patches, text_of
@@ -21,20 +20,20 @@ CHANNEL = "perdure_events"
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :run)")
 
 
-async def write(connection: AsyncConnection, items: Sequence[Item]) -> None:
+def write(connection: Connection, items: Sequence[Item]) -> None:
     """Write items of all kinds, in the transaction of the connection."""
     batches = [item for item in items if isinstance(item, Batch) and item.events]
     if batches:
-        await _write_events(connection, batches)
+        _write_events(connection, batches)
     if kept := {(item.scope, item.key): item for item in items if isinstance(item, Keep)}:
-        await _keep(connection, kept.values())
+        _keep(connection, kept.values())
     if notes := {(item.run_id, item.key): item for item in items if isinstance(item, Note)}:
-        await _note(connection, notes.values())
+        _note(connection, notes.values())
 
 
-async def _write_events(connection: AsyncConnection, batches: Sequence[Batch]) -> None:
-    positions = await _lock_runs(connection, batches)
-    known = await _known(connection, batches)
+def _write_events(connection: Connection, batches: Sequence[Batch]) -> None:
+    positions = _lock_runs(connection, batches)
+    known = _known(connection, batches)
     rows: list[Row] = []
     derived: dict[Derived, list[Row]] = {"runs": [], "node_executions": [], "waits": []}
     touched: dict[str, Row] = {}
@@ -55,32 +54,32 @@ async def _write_events(connection: AsyncConnection, batches: Sequence[Batch]) -
                 run["last_seq"] = max(run["last_seq"], event["seq"])
     if not rows:
         return
-    await connection.execute(EVENTS.insert(), rows)
+    connection.execute(EVENTS.insert(), rows)
     derived["runs"] += touched.values()
     for name, patched in derived.items():
         if patched:
-            await connection.execute(_merge(name, connection.dialect.name), patched)
+            connection.execute(_merge(name, connection.dialect.name), patched)
     if connection.dialect.name == "postgresql":
-        await connection.execute(_NOTIFY, [{"run": run_id} for run_id in touched])
+        connection.execute(_NOTIFY, [{"run": run_id} for run_id in touched])
 
 
-async def _lock_runs(connection: AsyncConnection, batches: Sequence[Batch]) -> dict[str, int]:
+def _lock_runs(connection: Connection, batches: Sequence[Batch]) -> dict[str, int]:
     """Lock the rows of runs, making those that are missing, and give their last positions.
 
     Always in the order of their ids: two writers that lock the same runs must not wait for each other.
     """
     fresh = {batch.run_id: new_run(batch.run_id, batch.flow, batch.tenant) for batch in batches}
     insert = _insert(RUNS, connection.dialect.name).on_conflict_do_nothing()
-    await connection.execute(insert, [fresh[run_id] for run_id in sorted(fresh)])
+    connection.execute(insert, [fresh[run_id] for run_id in sorted(fresh)])
     query = select(RUNS.c.id, RUNS.c.last_position).where(RUNS.c.id.in_(fresh)).order_by(RUNS.c.id)
-    return {row.id: row.last_position for row in await connection.execute(query.with_for_update())}
+    return {row.id: row.last_position for row in connection.execute(query.with_for_update())}
 
 
-async def _known(connection: AsyncConnection, batches: Sequence[Batch]) -> set[tuple[str, str, int]]:
+def _known(connection: Connection, batches: Sequence[Batch]) -> set[tuple[str, str, int]]:
     c = EVENTS.c
     keys = [(batch.run_id, batch.scope, event["seq"]) for batch in batches for event in batch.events]
     query = select(c.run_id, c.scope, c.seq).where(tuple_(c.run_id, c.scope, c.seq).in_(keys))
-    return {(row.run_id, row.scope, row.seq) for row in await connection.execute(query)}
+    return {(row.run_id, row.scope, row.seq) for row in connection.execute(query)}
 
 
 def _event_row(batch: Batch, event: Row, position: int) -> Row:
@@ -97,7 +96,7 @@ def _event_row(batch: Batch, event: Row, position: int) -> Row:
     }
 
 
-async def _keep(connection: AsyncConnection, kept: Iterable[Keep]) -> None:
+def _keep(connection: Connection, kept: Iterable[Keep]) -> None:
     insert = _insert(RESULTS, connection.dialect.name)
     changes = {name: insert.excluded[name] for name in ("run_id", "reply", "created_at", "expires_at")}
     statement = insert.on_conflict_do_update(index_elements=["scope", "key"], set_=changes)
@@ -112,16 +111,16 @@ async def _keep(connection: AsyncConnection, kept: Iterable[Keep]) -> None:
         }
         for item in sorted(kept, key=lambda item: (item.scope, item.key))
     ]
-    await connection.execute(statement, rows)
+    connection.execute(statement, rows)
 
 
-async def _note(connection: AsyncConnection, notes: Iterable[Note]) -> None:
+def _note(connection: Connection, notes: Iterable[Note]) -> None:
     statement = _insert(BLOBS, connection.dialect.name).on_conflict_do_nothing()
     rows = [
         {"run_id": note.run_id, "key": note.key, "bytes": note.bytes, "created_at": note.created_at}
         for note in sorted(notes, key=lambda note: (note.run_id, note.key))
     ]
-    await connection.execute(statement, rows)
+    connection.execute(statement, rows)
 
 
 def _insert(table: Table, dialect: str) -> Any:

@@ -18,6 +18,9 @@ from fakes.graphs import code, document, end, start
 from perdure import Client, Graph, InvalidInputs, RunHandle, RunNotFound, RunResult
 from perdure_graph.graph import Document
 
+# One worker process for all: the server takes half a minute to forget a run.
+pytestmark = pytest.mark.xdist_group("forgotten")
+
 STRICT = "def main(x):\n    if x > 3: raise ValueError('too much')\n    return {'r': x}"
 
 

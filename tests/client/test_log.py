@@ -15,6 +15,8 @@ from perdure_graph import naming
 from perdure_graph.view import EventPage
 from perdure_worker.embedded import EmbeddedStack
 
+pytestmark = pytest.mark.xdist_group("forgotten")
+
 ITEMS = list(range(30))
 LONG = RunOptions(window_items=1000)
 WINDOWS = RunOptions(window_items=10)

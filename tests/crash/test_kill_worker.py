@@ -119,7 +119,7 @@ async def test_a_killed_worker_costs_nothing_that_was_done(target: HttpServer, m
         assert all(after[item] == 1 for item in finished), "a completed step ran again"
         in_flight = set(before) - finished
         assert {item for item, count in after.items() if count > 1} <= in_flight
-        again = await completed(stack, handle.run_id)
+        again = [key for key in await completed(stack, handle.run_id) if not key.startswith("!")]
         assert len(again) == 2 + 2 * ITEMS, "each code and HTTP step completed exactly once"
         numbers = [event.seq async for event in handle.events()]
         assert numbers == list(range(1, len(numbers) + 1))

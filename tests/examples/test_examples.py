@@ -14,16 +14,13 @@ from typing import Any
 
 import pytest
 import temporalio.client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from perdure import Client, Graph, RunHandle, RunResult
 from perdure.testing import find, run_cases
 from perdure_graph import checks
 from perdure_graph.events import ContainerStarted, Event, FormRequired, NodeFinished
-from perdure_worker import plugins
 from perdure_worker.embedded import EmbeddedStack, embedded
+from perdure_worker.replay import replay
 from perdure_worker.settings import WorkerSettings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -140,16 +137,12 @@ async def test_runs_that_many_watch_replay(client: temporalio.client.Client, sta
 
     seen = await asyncio.gather(*(watch(run) for run in runs for _ in range(4)))
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in seen)
-    replayer = Replayer(
-        workflows=plugins.workflows(),
-        data_converter=pydantic_data_converter,
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_modules(*plugins.passthrough_modules())
-        ),
-    )
-    for run in runs:
-        history = await client.get_workflow_handle(run.run_id).fetch_history()
-        assert (await replayer.replay_workflow(history, raise_on_replay_failure=False)).replay_failure is None
+
+    async def histories() -> AsyncIterator[temporalio.client.WorkflowHistory]:
+        for run in runs:
+            yield await client.get_workflow_handle(run.run_id).fetch_history()
+
+    assert [replayed.error async for replayed in replay(histories(), client.data_converter)] == [None] * len(runs)
 
 
 async def digest(client: Client, **inputs: str) -> RunResult:

@@ -227,7 +227,7 @@ async def test_outputs_over_the_payload_limit_fail_the_run_by_name(perdure: Clie
         edges=[("start", "make0"), ("make0", "make1"), ("make1", "make2"), ("make2", "end")],
     )
     handle = await perdure.start(flow, options=RunOptions(max_value_bytes=2_000_000))
-    with pytest.raises(RunFailed, match="the run gives .* bytes, most of them in 'outputs'; the limit is 2,000,000"):
+    with pytest.raises(RunFailed, match=r"the run gives .* bytes, most of them in 'outputs'; the limit is 2,000,000"):
         await handle.result()
     assert [event async for event in handle.events()][-1].type == "run_finished"
 

@@ -379,6 +379,8 @@ def _emit_finished(
         elapsed=m.seconds_since(run.started_at),
         cached=run.cached,
     )
+    # They are in the event, and in what they came from: one copy less to hand to a fresh history.
+    run.inputs = {}
 
 
 def finish(m: Machine, status: RunStatus, error: RunError | None = None) -> None:
