@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import lifecycle, outcomes, pool, reuse, stream, windows
+from . import failing, lifecycle, outcomes, pool, reuse, stream, windows
 from .commands import Cancel
 from .errors import NodeError
 from .events import ContainerCompleted, ContainerNext, ContainerStarted
@@ -37,7 +37,7 @@ def open_container(m: Machine, frame: Frame, node: Node, run: NodeRun) -> None:
         data = cast("LoopData", node.data)
         declared = initial_variables(data, context)
     except NodeError as error:
-        lifecycle.fail(m, frame, node, run, error)
+        failing.fail(m, frame, node, run, error)
         return
     m.state.types[node.id] = {name: kind for name, (kind, _) in declared.items()}
     pool.scope_of(m.state, frame)[node.id] = {name: value for name, (_, value) in declared.items()}
@@ -104,7 +104,7 @@ def fail_frame(m: Machine, frame: Frame, node: Node, error: NodeError) -> None:
             _item_closed(m, parent, frame, container, run.container)
         case LoopRun():
             m.state.frames.pop(frame.id, None)
-            lifecycle.fail(m, parent, container, run, error)
+            failing.fail(m, parent, container, run, error)
         case None:
             return
 
@@ -152,7 +152,7 @@ def next_items(m: Machine, parent: Frame, node: Node, run: NodeRun, state: Itera
         return
     if state.error is not None:
         error = NodeError(state.error.message, state.error.type)
-        lifecycle.fail(m, parent, node, run, error)
+        failing.fail(m, parent, node, run, error)
         return
     outputs = {"output": collect(data, state.results, len(state.items))}
     stream.merge_answers(m, parent, [text for i in sorted(state.answers) for text in state.answers[i]])
@@ -208,7 +208,7 @@ def _round_closed(m: Machine, parent: Frame, frame: Frame, node: Node, run: Node
     try:
         broken = frame.loop_end or should_break(data, NodeContext(m.state, parent, node, run))
     except NodeError as error:
-        lifecycle.fail(m, parent, node, run, error)
+        failing.fail(m, parent, node, run, error)
         return
     if broken:
         _finish_loop(m, parent, node, run, "loop_break")

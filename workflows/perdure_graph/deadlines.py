@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from . import containers, lifecycle, windows
+from . import containers, failing, lifecycle, windows
 from .commands import Cancel, StartTimer
 from .errors import NodeError
 from .graph import Node
@@ -74,7 +74,7 @@ def expire_node(m: Machine, place: Place) -> None:
     _abandon(m, frame, node)
     limit = (place.due - run.started_at) / 1000
     error = NodeError(f"node {key_of(frame, node)!r} took longer than its deadline of {limit:g} s", ERROR_TYPE)
-    lifecycle.fail(m, frame, node, run, error, final=True)
+    failing.fail(m, frame, node, run, error, final=True)
 
 
 def _abandon(m: Machine, frame: Frame, node: Node) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from . import deadlines, lifecycle
+from . import deadlines, failing, lifecycle
 from .check_references import told
 from .commands import Cancel, Retry
 from .errors import CommandRefused, NodeError
@@ -32,7 +32,7 @@ def ends_run(m: Machine, frame: Frame) -> bool:
             data = cast("IterationData", container.data)
             if data.error_handle_mode != "terminated":
                 return False
-        if container.data.error_strategy is not None or lifecycle.may_retry(container, run):
+        if container.data.error_strategy is not None or failing.may_retry(container, run):
             return False
         frame = parent
     return True

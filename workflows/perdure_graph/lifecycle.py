@@ -1,4 +1,4 @@
-"""The life of a node: start, outcome, success, failure, retry; and the end of the run."""
+"""The life of a node: start, outcome, success; and the end of the run. Its failures are in `failing`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from . import containers, deadlines, holding, outcomes, pool, reuse, stream, traverse
+from . import containers, deadlines, failing, outcomes, pool, reuse, stream, traverse
 from .commands import Call, Cancel, StartTimer
 from .effects import Effect, EffectMeta
 from .errors import NodeError
-from .events import FormRequired, NodeFinished, NodeRetry, NodeStarted, RunFinished, VariableUpdated
+from .events import FormRequired, NodeFinished, NodeStarted, RunFinished, VariableUpdated
 from .graph import Node
 from .machine import Machine, NodeContext, key_of
 from .nodes.base import Done, FormReply, Outcome, Perform, WaitForm
@@ -104,10 +104,10 @@ def _advance(m: Machine, frame: Frame, node: Node, run: NodeRun, call: Any) -> N
     try:
         outcome: Outcome = call()
     except NodeError as error:
-        fail(m, frame, node, run, error)
+        failing.fail(m, frame, node, run, error)
         return
     except Exception as error:
-        fail(m, frame, node, run, NodeError(str(error) or type(error).__name__, type(error).__name__))
+        failing.fail(m, frame, node, run, NodeError(str(error) or type(error).__name__, type(error).__name__))
         return
     _settle(m, frame, node, run, outcome)
 
@@ -218,7 +218,7 @@ def succeed(m: Machine, frame: Frame, node: Node, run: NodeRun, done: Done) -> N
     """Keep the outputs of a node and go on along its edges."""
     handle = "source" if node.is_branch and node.type.role != "branch" else done.handle
     if node.type.role == "branch" and handle is None:
-        _no_branch(m, frame, node, run)
+        failing.no_branch(m, frame, node, run)
         return
     for change in done.writes:
         pool.write(m.state, frame, change.selector, change.value)
@@ -231,7 +231,7 @@ def succeed(m: Machine, frame: Frame, node: Node, run: NodeRun, done: Done) -> N
     keep_outputs(m, frame, node, done.outputs)
     go_on(m, frame, node, selected)
     if not node.type.hidden:
-        _emit_finished(m, frame, node, run, done.outputs, done, selected)
+        emit_finished(m, frame, node, run, done.outputs, done, selected)
     leave(m, frame)
 
 
@@ -263,94 +263,7 @@ def leave(m: Machine, frame: Frame) -> None:
     containers.close_if_done(m, frame)
 
 
-def fail(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, *, final: bool = False) -> None:
-    """Retry, take the error strategy, or fail the frame. Every failed attempt counts as an exception.
-
-    final: whether the graph's own retries are over.
-    """
-    m.state.exceptions_count += 1
-    outcomes.top_run(m, frame, run)[0].exceptions += 1
-    if not final and may_retry(node, run):
-        _retry(m, frame, node, run, error)
-    else:
-        _fail_for_good(m, frame, node, run, error)
-
-
-def interrupt(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
-    """Settle an effect of which nobody knows whether it was done: one that must not be repeated needs an operator."""
-    if run.once and not m.state.scope:
-        holding.hold(m, frame, node, run, error, interrupted=True)
-    else:
-        fail(m, frame, node, run, error)
-
-
-def may_retry(node: Node, run: NodeRun) -> bool:
-    """Whether the graph has the node tried again when this attempt fails."""
-    config = node.data.retry_config
-    return node.type.retries and config.retry_enabled and run.attempt <= config.max_retries and not run.once
-
-
-def _retry(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
-    config = node.data.retry_config
-    m.emit_node(
-        NodeRetry,
-        frame,
-        node,
-        retry_index=run.attempt,
-        error=error.message,
-        error_type=error.error_type,
-    )
-    run.attempt += 1
-    run.asked = 0
-    run.status = "retrying"
-    if config.retry_interval:
-        key = f"{key_of(frame, node)}~{run.attempt}"
-        m.state.timers[key] = Place(frame=frame.id, node=node.id, due=m.now + config.retry_interval)
-        m.out.append(StartTimer(key=key, seconds=config.retry_interval / 1000))
-    else:
-        m.state.ready.append((frame.id, node.id))
-
-
-def _fail_for_good(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
-    cause = {"error_message": error.message, "error_type": error.error_type}
-    match node.data.error_strategy:
-        case "fail-branch":
-            outputs, handle = cause, "fail-branch"
-        case "default-value":
-            if node.type.role == "branch":
-                _no_branch(m, frame, node, run)
-                return
-            outputs, handle = {d.key: d.value for d in node.data.default_value} | cause, None
-        case None:
-            run.status = "failed"
-            _emit_finished(m, frame, node, run, {}, None, None, error)
-            if holding.waits(m) and holding.ends_run(m, frame):
-                holding.hold(m, frame, node, run, error, interrupted=False)
-            else:
-                containers.fail_frame(m, frame, node, error)
-            return
-        case _:
-            assert_never(node.data.error_strategy)
-    run.status = "exception"
-    keep_outputs(m, frame, node, outputs)
-    go_on(m, frame, node, handle)
-    _emit_finished(m, frame, node, run, outputs, None, handle, error)
-    leave(m, frame)
-
-
-def _no_branch(m: Machine, frame: Frame, node: Node, run: NodeRun) -> None:
-    # Dify ends the run here without a result for the node; which edge to take is unknowable.
-    text = f"Branch node {node.id} completed without selecting a branch"
-    if holding.waits(m):
-        error = NodeError(text, "BranchNotSelected")
-        run.status = "failed"
-        _emit_finished(m, frame, node, run, {}, None, None, error)
-        holding.hold(m, frame, node, run, error, interrupted=False)
-        return
-    finish(m, "failed", RunError(message=text, type="BranchNotSelected", node=node.id, title=node.title))
-
-
-def _emit_finished(
+def emit_finished(
     m: Machine,
     frame: Frame,
     node: Node,
@@ -360,6 +273,7 @@ def _emit_finished(
     handle: str | None,
     error: NodeError | None = None,
 ) -> None:
+    """Tell how a node ended; of a container what it says itself."""
     if node.type.role == "container":
         containers.emit_completed(m, frame, node, run, outputs, error)
         return
@@ -379,8 +293,9 @@ def _emit_finished(
         elapsed=m.seconds_since(run.started_at),
         cached=run.cached,
     )
-    # They are in the event, and in what they came from: one copy less to hand to a fresh history.
-    run.inputs = {}
+    if run.status != "failed":
+        # They are in the event, and in what they came from: one copy less to hand to a fresh history.
+        run.inputs = {}
 
 
 def finish(m: Machine, status: RunStatus, error: RunError | None = None) -> None:

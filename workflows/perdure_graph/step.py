@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from . import deadlines, lifecycle, operate, reuse, stream, windows
+from . import deadlines, failing, lifecycle, operate, reuse, stream, windows
 from .caching import check_cache
 from .checks import check_runnable
 from .commands import (
@@ -161,10 +161,10 @@ def _apply_reply(m: Machine, happened: EffectDone | EffectFailed) -> None:
         error = NodeError(happened.message, happened.error_type)
         frame.nodes[node.id].cached = False
         if happened.interrupted:
-            lifecycle.interrupt(m, frame, node, frame.nodes[node.id], error)
+            failing.interrupt(m, frame, node, frame.nodes[node.id], error)
         else:
             # Another attempt would be as large.
-            lifecycle.fail(m, frame, node, frame.nodes[node.id], error, final=happened.error_type == TOO_LARGE)
+            failing.fail(m, frame, node, frame.nodes[node.id], error, final=happened.error_type == TOO_LARGE)
 
 
 def _apply_timer(m: Machine, key: str) -> None:

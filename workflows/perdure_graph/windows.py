@@ -15,7 +15,7 @@ import re
 from functools import lru_cache
 from typing import Any, cast
 
-from . import containers, lifecycle, pool
+from . import containers, failing, lifecycle, pool
 from .commands import Cancel, OpenWindow, Pause, Resume, TellWindows
 from .errors import NodeError
 from .events import WindowFinished
@@ -260,4 +260,4 @@ def failed_window(m: Machine, key: str, error: NodeError) -> None:
         return
     node = m.graph.nodes[place.node]
     run = m.state.root.nodes[node.id]
-    lifecycle.fail(m, m.state.root, node, run, error)
+    failing.fail(m, m.state.root, node, run, error)
