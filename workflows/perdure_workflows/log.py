@@ -20,6 +20,8 @@ from perdure_graph.effects import Effect, EffectMeta, Recorded, RecordEvents, Re
 from perdure_graph.outbox import Outbox
 from perdure_graph.state import RunState
 
+from .inbox import Inbox
+
 # Long enough that effects started meanwhile carry the events, short enough that a reader does not wait.
 _GATHER_S = 0.5
 _LONGEST_PAUSE_S = 60.0
@@ -27,22 +29,25 @@ _TRY = timedelta(seconds=5)
 _TAKEN = timedelta(seconds=15)
 
 
+def _start_recording(meta: EffectMeta) -> workflow.ActivityHandle[Recorded]:
+    return workflow.start_activity(
+        RecordEvents.activity,
+        RecordEvents(meta=meta),
+        result_type=Recorded,
+        activity_id=meta.key,
+        summary="record events",
+        start_to_close_timeout=_TRY,
+        # Also bounds the wait for a worker, or a run could not end without one.
+        schedule_to_close_timeout=_TAKEN,
+        retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=2),
+    )
+
+
 async def _record(meta: EffectMeta) -> outbox.Answer:
     try:
-        reply: Recorded = await workflow.execute_activity(
-            RecordEvents.activity,
-            RecordEvents(meta=meta),
-            result_type=Recorded,
-            activity_id=meta.key,
-            summary="record events",
-            start_to_close_timeout=_TRY,
-            # Also bounds the wait for a worker, or a run could not end without one.
-            schedule_to_close_timeout=_TAKEN,
-            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=2),
-        )
+        return _answer(await _start_recording(meta))
     except ActivityError:
         return "no"
-    return _answer(reply)
 
 
 def _answer(reply: Reply | None) -> outbox.Answer:
@@ -55,13 +60,20 @@ def _answer(reply: Reply | None) -> outbox.Answer:
 class Log:
     """The recording of one run or window."""
 
-    def __init__(self, state: RunState, box: Outbox) -> None:
+    def __init__(self, state: RunState, box: Outbox, inbox: Inbox) -> None:
         self._state = state
         self.box = box
-        self._gathering: asyncio.Task[None] | None = None
+        self._inbox = inbox
+        self._due: asyncio.Task[None] | None = None
+        self._flying: asyncio.Task[Recorded] | None = None
+        self._pause = _GATHER_S
         self._flushes = 0
-        self.flushing = False
         self.closing = False
+
+    @property
+    def flushing(self) -> bool:
+        """Whether an effect of the log's own is on its way."""
+        return self._flying is not None
 
     def carry(self, key: str, effect: Effect) -> Effect:
         """Let events ride in an effect that is about to start."""
@@ -84,29 +96,40 @@ class Log:
     def look(self) -> None:
         """See to it that events which nothing carries get an effect of their own before long."""
         self.box.trim(self._state)
-        if not self.closing and self._gathering is None and self.box.unsent(self._state):
-            self._gathering = asyncio.create_task(self._gather())
+        if self.closing or self._due or self._flying or not self.box.unsent(self._state):
+            return
+        due = self._due = asyncio.create_task(workflow.sleep(self._pause))
 
-    async def _gather(self) -> None:
-        pause = _GATHER_S
-        # A cancelled flush looks like one that the store did not take: nothing may start after `hush`.
-        while not self.closing and self.box.unsent(self._state):
-            await workflow.sleep(pause)
-            if self.box.unsent(self._state) and await self._flush() == "no":
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
-            else:
-                pause = _GATHER_S
-        self._gathering = None
+        def over(done: asyncio.Task[None]) -> None:
+            if self._due is done:
+                self._due = None
+                self._send()
 
-    async def _flush(self) -> outbox.Answer:
+        due.add_done_callback(lambda done: self._inbox.put(lambda: over(done)))
+
+    def _send(self) -> None:
+        # The end has a flush of its own.
+        if self.closing or self._state.ended or not self.box.unsent(self._state):
+            return
+        key, meta = self._next_batch()
+        flying = self._flying = _start_recording(meta)
+
+        def over(done: asyncio.Task[Recorded]) -> None:
+            failed = done.cancelled() or done.exception() is not None
+            if self._flying is not done:
+                return
+            self._flying = None
+            answer = "no" if failed else _answer(done.result())
+            self.box.settle(self._state, key, answer)
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE_S) if answer == "no" else _GATHER_S
+            self.look()
+
+        flying.add_done_callback(lambda done: self._inbox.put(lambda: over(done)))
+
+    def _next_batch(self) -> tuple[str, EffectMeta]:
         self._flushes += 1
         key = f"!events#{self._flushes}"
-        events = self.box.take(self._state, key, probe=True)
-        self.flushing = True
-        answer = await _record(self._meta(key, events))
-        self.flushing = False
-        self.box.settle(self._state, key, answer)
-        return answer
+        return key, self._meta(key, self.box.take(self._state, key, probe=True))
 
     def _meta(self, key: str, events: tuple[dict[str, JsonValue], ...]) -> EffectMeta:
         state = self._state
@@ -123,16 +146,20 @@ class Log:
     def hush(self) -> None:
         """Start no more flushes: the history is about to end."""
         self.closing = True
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
+        for task in (self._due, self._flying):
+            if task is not None:
+                task.cancel()
+        self._due = self._flying = None
 
     async def close(self) -> None:
         """Record the last events; leave to a child workflow what the store does not take now."""
         self.hush()
         self.box.sent, self.box.flying = self.box.acked, {}
         while self.box.unrecorded(self._state):
-            if await self._flush() == "no":
+            key, meta = self._next_batch()
+            answer = await _record(meta)
+            self.box.settle(self._state, key, answer)
+            if answer == "no":
                 break
         if not self.box.unrecorded(self._state):
             return

@@ -34,6 +34,7 @@ from perdure_graph.oversize import TOO_LARGE, json_size, over_limit
 from perdure_graph.request import RunOptions
 from perdure_graph.window import WindowOutcome
 
+from .inbox import Inbox
 from .policies import activity_options
 
 # Errors of `perdure_payloads`, known by name: blobs are out of reach, a worker lacks a key.
@@ -58,11 +59,13 @@ class _Window:
 class Performer:
     """Starts what one run asks for and delivers what comes back, one at a time, as Temporal recorded it.
 
+    inbox: what comes back goes through it.
     carry: lets events ride in an effect that is about to start; landed: told when the effect is over, with its reply.
     """
 
-    def __init__(self, options: RunOptions, deliver: Deliver, carry: Carry, landed: Landed) -> None:
+    def __init__(self, options: RunOptions, inbox: Inbox, deliver: Deliver, carry: Carry, landed: Landed) -> None:
         self._options = options
+        self._inbox = inbox
         self._deliver = deliver
         self._carry = carry
         self._landed = landed
@@ -135,7 +138,7 @@ class Performer:
             elif not done.cancelled():
                 self._deliver(self._taken(call, done.result()))
 
-        task.add_done_callback(over)
+        task.add_done_callback(lambda done: self._inbox.put(lambda: over(done)))
 
     def _taken(self, call: Call, reply: Reply) -> Input:
         size, limit = json_size(reply), self._options.max_value_bytes
@@ -160,15 +163,12 @@ class Performer:
                 if not done.cancelled():
                     self._deliver(TimerFired(key))
 
-        task.add_done_callback(over)
+        task.add_done_callback(lambda done: self._inbox.put(lambda: over(done)))
 
     def _open(self, asked: OpenWindow) -> None:
         window = self._windows[asked.key] = _Window()
-        task = asyncio.create_task(_run_window(asked, window))
-        window.task = task
 
-        def over(done: asyncio.Task[Any]) -> None:
-            self._closing.discard(done)
+        def ended(done: asyncio.Task[Any]) -> None:
             error = None if done.cancelled() else done.exception()
             if self._windows.get(asked.key) is not window:
                 return
@@ -179,6 +179,15 @@ class Performer:
             elif not done.cancelled():
                 self._deliver(WindowDone(asked.key, done.result()))
 
+        def take(done: asyncio.Task[Any]) -> None:
+            self._inbox.put(lambda: ended(done))
+
+        def over(done: asyncio.Task[Any]) -> None:
+            self._closing.discard(done)
+            # One that never started has not told it.
+            take(done)
+
+        task = window.task = asyncio.create_task(_run_window(asked, window, take))
         task.add_done_callback(over)
 
     def _cancel(self, key: str) -> None:
@@ -191,7 +200,7 @@ class Performer:
             task.cancel()
 
 
-async def _run_window(asked: OpenWindow, window: _Window) -> WindowOutcome:
+async def _run_window(asked: OpenWindow, window: _Window, ended: Callable[[asyncio.Task[Any]], None]) -> WindowOutcome:
     """Run a child workflow to its end and tell it, meanwhile, what the run was told."""
     handle = await workflow.start_child_workflow(
         naming.WINDOW_TYPE,
@@ -201,6 +210,8 @@ async def _run_window(asked: OpenWindow, window: _Window) -> WindowOutcome:
         cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
         parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
     )
+    # This task would hear of the end a turn later than others hear of theirs.
+    handle.add_done_callback(ended)
     telling = asyncio.create_task(_tell(handle, window.commands))
     try:
         return await handle

@@ -20,6 +20,7 @@ from perdure_graph.step import step
 from perdure_graph.timers import armed
 from perdure_graph.view import EVENT_BYTES
 
+from .inbox import Inbox
 from .log import Log
 from .perform import Performer
 
@@ -45,10 +46,11 @@ class Shell:
         self.state = state
         self.histories = before.histories if before else 0
         self.crash: BaseException | None = None
-        self.log = Log(state, before.outbox.landed() if before else Outbox())
+        inbox = Inbox()
+        self.log = Log(state, before.outbox.landed() if before else Outbox(), inbox)
         self._watch = watch
         self._goes_on = before is not None
-        self._performer = Performer(state.options, self.deliver, self.log.carry, self.log.landed)
+        self._performer = Performer(state.options, inbox, self.deliver, self.log.carry, self.log.landed)
         self._not_before = 0.0
 
     @property
