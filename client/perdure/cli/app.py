@@ -126,7 +126,7 @@ def test(
     ] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Cases at a time.")] = 8,
     from_run: Annotated[
-        str | None, typer.Option("--from-run", metavar="RUN", help="Write a case that repeats this run, and run it.")
+        str | None, typer.Option("--from-run", metavar="RUN", help="Write a case that repeats this run.")
     ] = None,
     output: Annotated[
         Path | None,
