@@ -225,7 +225,11 @@ def _count_effects(run: Run, outcome: Outcome) -> None:
 
 
 async def _check_events(run: Run, outcome: Outcome, calm: Undisturbed) -> None:
-    kept = [event async for event in run.handle.events()]
+    try:
+        kept = [event async for event in run.handle.events()]
+    except PerdureError as error:
+        outcome.lost.append(f"its events cannot be read: {error}")
+        return
     numbers = [event.seq for event in kept]
     if numbers != list(range(1, len(kept) + 1)):
         outcome.lost.append(f"event numbers {numbers}")
