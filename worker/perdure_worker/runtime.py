@@ -12,7 +12,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from perdure_graph.errors import PlatformError
 from perdure_payloads import data_converter, value_limit
@@ -22,10 +22,10 @@ from perdure_store.urls import OFF
 
 from . import plugins
 from .blobs import noted, tell
-from .contexts import ContextReader
 from .effects import Effects
 from .limits import ReplyLimit
 from .observe import LogContext
+from .runner import Runner
 from .settings import WorkerSettings
 
 
@@ -77,6 +77,7 @@ def make_worker(
     modules = plugins.passthrough_modules()
     plugins.warm(modules)
     slots = settings.max_concurrent_activities
+    runner = sandbox(modules)
     largest = value_limit(client.data_converter, settings.max_value_bytes)
     worker = Worker(
         client,
@@ -84,7 +85,7 @@ def make_worker(
         workflows=plugins.workflows() if workflows is None else workflows,
         activities=plugins.activities() if activities is None else activities,
         activity_executor=ThreadPoolExecutor(slots, thread_name_prefix="activity"),
-        workflow_runner=sandbox(modules),
+        workflow_runner=runner,
         interceptors=[
             LogContext(),
             HoldReplies(client.data_converter),
@@ -104,6 +105,7 @@ def make_worker(
     if recorder is not None:
         tell(client.data_converter, recorder.note_blob)
     _allow(worker, settings.task_busy_s)
+    runner.serve(worker)
     return worker
 
 
@@ -115,9 +117,9 @@ def _allow(worker: Worker, seconds: float) -> None:
         inner._deadlock_timeout_seconds = seconds
 
 
-def sandbox(modules: list[str]) -> SandboxedWorkflowRunner:
+def sandbox(modules: list[str]) -> Runner:
     """Give the runner of workflow code; `modules` are passed through."""
-    return ContextReader(restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules))
+    return Runner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules))
 
 
 def deployment(settings: WorkerSettings) -> WorkerDeploymentConfig:
