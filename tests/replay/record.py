@@ -34,6 +34,7 @@ from perdure_worker.settings import WorkerSettings, package_version
 HISTORIES = Path(__file__).parent / "histories"
 MOST_BYTES = 2 * 1024 * 1024
 LIMIT_S = 110.0
+_OF_THE_MACHINE = ("identity", "stackTrace")
 
 
 async def record(version: str) -> None:
@@ -85,10 +86,10 @@ async def write(client: TemporalClient, ids: deque[str], folder: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Leave out what tells of the machine: `identity` is pid and host."""
+    """Leave out what tells of the machine: `identity` is pid and host, stack traces hold the paths of its files."""
     match value:
         case dict():
-            return {key: _plain(inner) for key, inner in value.items() if key != "identity"}
+            return {key: _plain(inner) for key, inner in value.items() if key not in _OF_THE_MACHINE}
         case list():
             return [_plain(inner) for inner in value]
         case _:
