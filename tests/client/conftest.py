@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from fakes.command_line import COMMAND, Done
 from fakes.http_server import HttpServer, http_server
 from perdure import Client
 from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The last line on stdout."""
-        return json.loads(self.out.splitlines()[-1])
 
 
 @dataclass
@@ -51,9 +35,7 @@ class Outside:
         environment |= {"PERDURE_ADDRESS": self.stack.address, "PERDURE_TASK_QUEUE": self.stack.task_queue}
         environment["PERDURE_STORE"] = self.stack.store_url
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "perdure.cli",
+            *COMMAND,
             *map(str, arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

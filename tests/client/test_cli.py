@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from fakes.command_line import COMMAND, LIMIT_S, Done
 from perdure.cli.board import Board
 from perdure.cli.forms import Answers
 from perdure.cli.given import Answer, read_answers
@@ -27,8 +28,6 @@ from perdure_graph.errors import InvalidInputs
 from perdure_graph.events import NodeFinished, NodeRetry, NodeStarted
 from perdure_worker import temporal_cli
 
-COMMAND = [sys.executable, "-m", "perdure.cli"]
-LIMIT_S = 90.0
 # Each test starts a dozen interpreters at most, which takes its time on a busy machine.
 pytestmark = [pytest.mark.xdist_group("cli"), pytest.mark.timeout(400)]
 
@@ -102,18 +101,6 @@ def asking(folder: Path) -> Path:
     }
     nodes = [start(x="number"), ask, end("paid", by=["ask", "__action_id"], note=["ask", "note"]), end("kept")]
     return flow(folder, "asking", nodes, [("start", "ask"), ("ask", "approve", "paid"), ("ask", "reject", "kept")])
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The last line on stdout."""
-        return json.loads(self.out.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")

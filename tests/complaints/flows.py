@@ -6,18 +6,18 @@ import asyncio
 import itertools
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from temporalio.client import Client as TemporalClient
 
+from fakes.command_line import COMMAND
 from fakes.graphs import document, end, node, start, template
-from fakes.http_server import HttpServer, Recorded
+from fakes.http_server import HttpServer, Recorded, listening
 from perdure import Client, Graph, RunHandle
 from perdure_graph.events import Event
 from perdure_graph.view import RunView
@@ -61,23 +61,8 @@ class Target(HttpServer):
 async def serving() -> AsyncIterator[Target]:
     """Serve a target on a free port."""
     target = Target()
-    tasks: set[asyncio.Task[None]] = set()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(target.handle(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
-    target.port = listening.sockets[0].getsockname()[1]
-    try:
+    async with listening(target.handle) as target.port:
         yield target
-    finally:
-        listening.close()
-        for task in tasks:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def call(node_id: str, url: str, parent: str | None = None, **data: Any) -> Any:
@@ -170,7 +155,7 @@ def client_of(stack: EmbeddedStack) -> Client:
 async def cli(stack: EmbeddedStack, *words: str) -> str:
     """What `perdure ...` prints; it must do what it is told."""
     given = {"PERDURE_ADDRESS": stack.address, "PERDURE_BLOBS": stack.blobs, "PERDURE_STORE": stack.store_url}
-    return await output_of([sys.executable, "-m", "perdure.cli", *words], {**os.environ, **given})
+    return await output_of([*COMMAND, *words], {**os.environ, **given})
 
 
 async def output_of(argv: list[str], environment: dict[str, str] | None = None) -> str:

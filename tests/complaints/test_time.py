@@ -9,7 +9,7 @@ import pytest
 from complaints.flows import ask, chain, counting_loop, graph
 
 from fakes.graphs import code, end
-from fakes.time_skipping import Skipping, Unavailable, skipping
+from fakes.time_skipping import Skipping, skipping_or_skip
 from perdure import CommandRefused, Graph
 
 # One server, one clock: these tests cannot run side by side.
@@ -25,15 +25,8 @@ Hours = dict[str, Any]
 @pytest.fixture(scope="module")
 async def days() -> AsyncIterator[Skipping]:
     """A server whose clock jumps, with a worker."""
-    opened = skipping()
-    try:
-        running = await opened.__aenter__()
-    except Unavailable as error:
-        pytest.skip(str(error))
-    try:
+    async with skipping_or_skip() as running:
         yield running
-    finally:
-        await opened.__aexit__(None, None, None)
 
 
 def double(node_id: str, x: list[str]) -> Any:

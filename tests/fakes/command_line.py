@@ -6,11 +6,26 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 COMMAND = [sys.executable, "-m", "perdure.cli"]
 LIMIT_S = 90.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The last line on stdout."""
+        return json.loads(self.out.splitlines()[-1])
 
 
 async def perdure(*argv: str, code_from: Path | None = None) -> tuple[int, dict[str, Any], str]:

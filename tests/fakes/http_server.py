@@ -6,13 +6,16 @@ import asyncio
 import gzip
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 BIG = 50 * 1024 * 1024
+
+Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class HttpServer:
         """Serve one connection."""
         self.connections += 1
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while (request := await _read(reader)) is not None:
+            while True:
+                request = await read_request(reader)
                 self.requests.append(request)
                 await self._answer(request, writer)
                 await writer.drain()
@@ -108,7 +112,8 @@ class HttpServer:
             raise ConnectionResetError
 
 
-async def _read(reader: asyncio.StreamReader) -> Recorded | None:
+async def read_request(reader: asyncio.StreamReader) -> Recorded:
+    """Read one request."""
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("utf-8").rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ", 2)
@@ -118,25 +123,31 @@ async def _read(reader: asyncio.StreamReader) -> Recorded | None:
 
 
 @asynccontextmanager
-async def http_server(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[HttpServer]:
-    """Serve on a free port until the block ends."""
-    server = HttpServer()
+async def listening(handle: Handle, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Have connections to a free port handled until the block ends; gives the port."""
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(server.handle(reader, writer))
+        task = asyncio.ensure_future(handle(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    if tls is not None:
-        tls.sni_callback = lambda _socket, name, _context: server.server_names.append(name)
-    listening = await asyncio.start_server(connected, host, 0, ssl=tls)
-    server.port = listening.sockets[0].getsockname()[1]
+    server = await asyncio.start_server(connected, host, 0, ssl=tls)
     try:
-        yield server
+        yield server.sockets[0].getsockname()[1]
     finally:
-        listening.close()
+        server.close()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def http_server(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> AsyncIterator[HttpServer]:
+    """Serve on a free port until the block ends."""
+    server = HttpServer()
+    if tls is not None:
+        tls.sni_callback = lambda _socket, name, _context: server.server_names.append(name)
+    async with listening(server.handle, host, tls) as server.port:
+        yield server

@@ -6,13 +6,13 @@ import asyncio
 import os
 import random
 import string
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fakes.command_line import COMMAND
 from fakes.graphs import code, document, end, node, start
 from perdure.client import Client
 from perdure.handle import RunHandle
@@ -122,9 +122,7 @@ class Cli:
 
     async def start(self, *arguments: object) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "perdure.cli",
+            *COMMAND,
             *map(str, arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
@@ -199,6 +200,20 @@ def is_still(events: Sequence[HistoryEvent]) -> bool:
             case _:
                 pass
     return worked and not tasks and not activities and all(seconds > SHORT_TIMER_S for seconds in timers.values())
+
+
+@asynccontextmanager
+async def skipping_or_skip() -> AsyncIterator[Skipping]:
+    """`skipping`, or a test that is skipped with the reason where this machine cannot have it."""
+    opened = skipping()
+    try:
+        running = await opened.__aenter__()
+    except Unavailable as error:
+        pytest.skip(str(error))
+    try:
+        yield running
+    finally:
+        await opened.__aexit__(None, None, None)
 
 
 @asynccontextmanager

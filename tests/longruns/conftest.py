@@ -6,18 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from fakes.time_skipping import Skipping, Unavailable, skipping
+from fakes.time_skipping import Skipping, skipping_or_skip
 
 
 @pytest.fixture(scope="session")
 async def time() -> AsyncIterator[Skipping]:
     """A server whose clock jumps, with a worker."""
-    try:
-        opened = skipping()
-        running = await opened.__aenter__()
-    except Unavailable as error:
-        pytest.skip(str(error))
-    try:
+    async with skipping_or_skip() as running:
         yield running
-    finally:
-        await opened.__aexit__(None, None, None)

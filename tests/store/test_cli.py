@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from store.logs import attended, meta, windows
 from typer.testing import CliRunner
 
+from fakes.command_line import Done
 from perdure.cli.app import app
 from perdure.dev_state import DevStack
 from perdure_store.recorder import Recorder
@@ -20,19 +20,6 @@ from perdure_store.recorder import Recorder
 WINDOWS = windows()
 ATTENDED_OPEN = [event for _, event in attended()]
 ATTENDED_OPEN = ATTENDED_OPEN[: [event["type"] for event in ATTENDED_OPEN].index("human_input_required") + 1]
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        return json.loads(self.out.splitlines()[-1])
 
 
 async def store_command(*arguments: object, folder: Path, **env: str) -> Done:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from perdure_payloads.converter import driver_of
 from perdure_payloads.folder import FolderDriver
 
 from .settings import WorkerSettings
+from .store import temporary_folder
 from .temporal_cli import Progress
 
 
@@ -29,9 +28,8 @@ async def own_blobs(settings: WorkerSettings, db: Path | None, cleanup: AsyncExi
         if db is not None:
             settings = settings.model_copy(update={"blobs": str(db.with_name(f"{db.name}.blobs").absolute())})
         else:
-            folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="perdure-blobs-")
-            cleanup.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
-            settings = settings.model_copy(update={"blobs": folder})
+            folder = await temporary_folder("perdure-blobs-", cleanup)
+            settings = settings.model_copy(update={"blobs": str(folder)})
     driver = driver_of(settings)
     if isinstance(driver, FolderDriver):
         await asyncio.to_thread(driver.prepare)

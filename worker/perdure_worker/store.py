@@ -35,6 +35,13 @@ async def recording(settings: WorkerSettings) -> AsyncGenerator[Recorder]:
         await recorder.close()
 
 
+async def temporary_folder(prefix: str, cleanup: AsyncExitStack) -> Path:
+    """Make a folder that goes when the stack does."""
+    folder = await asyncio.to_thread(tempfile.mkdtemp, prefix=prefix)
+    cleanup.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
 async def own_store(settings: WorkerSettings, db: Path | None, cleanup: AsyncExitStack) -> WorkerSettings:
     """Give an embedded stack a run store, unless the settings name one.
 
@@ -45,7 +52,5 @@ async def own_store(settings: WorkerSettings, db: Path | None, cleanup: AsyncExi
     if db is not None:
         path = db.with_name(f"{db.name}.runs.db").absolute()
     else:
-        folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="perdure-store-")
-        cleanup.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)
-        path = Path(folder) / "runs.db"
+        path = await temporary_folder("perdure-store-", cleanup) / "runs.db"
     return settings.model_copy(update={"store": f"sqlite:///{path}"})

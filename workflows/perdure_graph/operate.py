@@ -29,11 +29,6 @@ NAMES: dict[type[Command], str] = {
 }
 
 
-def is_repeat(state: RunState, command: Command) -> bool:
-    """Whether the run has had this very command before."""
-    return was_given(state, command.id)
-
-
 def was_given(state: RunState, id: str) -> bool:
     """Whether a command with this id was applied; one that did not fit was not."""
     return bool(id) and id in state.seen
@@ -45,7 +40,7 @@ def check_command(graph: Graph, state: RunState, command: Command) -> None:
     Raises:
         CommandRefused: with the reason and what would fit.
     """
-    if is_repeat(state, command):
+    if was_given(state, command.id):
         return
     if state.ended:
         name = NAMES[type(command)]
@@ -77,7 +72,7 @@ def _instead(state: RunState) -> str:
 
 def apply(m: Machine, command: Command) -> None:
     """Do what a command says that was found to fit; a repeat does nothing."""
-    if is_repeat(m.state, command):
+    if was_given(m.state, command.id):
         return
     if command.id:
         m.state.seen.append(command.id)

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
+from fakes.http_server import listening, read_request
+
 THINKING_S = 0.03
 
 
@@ -56,8 +58,8 @@ class Target:
         """Serve one connection."""
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
-                target, key, body = await _read(reader)
-                answer = self._perform(target, key, body)
+                request = await read_request(reader)
+                answer = self._perform(request.target, request.header("idempotency-key"), request.body)
                 # The effect is done and its answer on the way: the moment at which a kill hurts most.
                 await asyncio.sleep(THINKING_S)
                 head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n\r\n"
@@ -76,31 +78,9 @@ class Target:
         return answer if key is None else self._answers.setdefault(key, answer)
 
 
-async def _read(reader: asyncio.StreamReader) -> tuple[str, str | None, bytes]:
-    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip("\r\n").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return first.split(" ")[1], headers.get("idempotency-key"), body
-
-
 @asynccontextmanager
 async def counting() -> AsyncIterator[Target]:
     """Serve on a free port until the block ends."""
     target = Target()
-    tasks: set[asyncio.Task[None]] = set()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(target.serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    target.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(target.serve) as target.port:
         yield target
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
