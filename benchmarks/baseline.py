@@ -31,7 +31,7 @@ OPTIONS = Options(
     retry_policy=RetryPolicy(
         initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10), maximum_attempts=5
     ),
-    cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 )
 
 

@@ -46,6 +46,24 @@ def kinds(events: Sequence[HistoryEvent]) -> list[int]:
     return [event.event_type for event in events]
 
 
+async def both_unseen(
+    client: Client, options: RunOptions, own: EmbeddedStack, target: HttpServer
+) -> tuple[RunHandle, list[HistoryEvent]]:
+    """Start a run and let a reply and a timer happen while no worker is there to see them."""
+    before = len(target.requests)
+    run = await client.start(calling(target.url("/wait")), {"x": 1}, options=options)
+    while len(target.requests) <= before:
+        await asyncio.sleep(0.01)
+    # An event that no effect carries: half a second later the log would send it by itself.
+    await run.set_variables({"start": {"x": 2}})
+    os.kill(own.worker_pids[0], signal.SIGKILL)
+    target.release.set()
+    while FIRED not in kinds(await history(client, run)):
+        await asyncio.sleep(0.05)
+    target.release.clear()
+    return run, await history(client, run)
+
+
 async def test_a_reply_and_a_timer_that_come_together_are_taken_in_turn(
     stack: EmbeddedStack, target: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,18 +76,13 @@ async def test_a_reply_and_a_timer_that_come_together_are_taken_in_turn(
         options = RunOptions(queues={"http": calls.task_queue})
         # The first effect of a worker may wait for the run store to open.
         await (await client.start(calling(target.url("/json")), {"x": 1}, options=options)).outputs()
-        run = await client.start(calling(target.url("/wait")), {"x": 1}, options=options)
-        while len(target.requests) < 2:
-            await asyncio.sleep(0.01)
-        # An event that no effect carries: half a second later the log would send it by itself.
-        await run.set_variables({"start": {"x": 2}})
-        os.kill(own.worker_pids[0], signal.SIGKILL)
-        target.release.set()
-        while FIRED not in kinds(await history(client, run)):
-            await asyncio.sleep(0.05)
-        seen = await history(client, run)
-        assert COMPLETED in kinds(seen), "the reply was too late to come first"
-        assert kinds(seen).index(COMPLETED) < kinds(seen).index(FIRED)
+        # On a busy machine the reply may be the later one; that shows nothing, so try again.
+        while True:
+            run, seen = await both_unseen(client, options, own, target)
+            if COMPLETED in kinds(seen) and kinds(seen).index(COMPLETED) < kinds(seen).index(FIRED):
+                break
+            await own.restart_worker()
+            await run.result()
         await own.restart_worker()
         assert (await run.result()).outputs == {"r": 7}
         after = (await history(client, run))[len(seen) :]

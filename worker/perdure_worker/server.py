@@ -27,8 +27,9 @@ STOP_PATIENCE_S = 5.0
 NOTHING_TO_SAVE_S = 0.1
 
 # The stock dev server reads each queue of its one shard 20 times a second and spreads tasks over four
-# partitions: a chain then takes 100 ms per activity. With the first five values it takes 8. The last one: timers
-# (waits, retries) may fire up to a second late so that hosts with skewed clocks agree; here there is one host.
+# partitions: a chain then takes 100 ms per activity. With the first five values it takes 8. The sixth: timers
+# (waits, retries) may fire up to a second late so that hosts with skewed clocks agree; here there is one host. The
+# last one: a run that is to be deleted waits until this has passed, 30 s by default.
 DYNAMIC_CONFIG = (
     "history.transferProcessorMaxPollRPS=2000",
     "history.timerProcessorMaxPollRPS=2000",
@@ -36,6 +37,7 @@ DYNAMIC_CONFIG = (
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
     'history.timerProcessorMaxTimeShift="10ms"',
+    'history.transferProcessorUpdateAckInterval="1s"',
 )
 
 

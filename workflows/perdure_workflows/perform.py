@@ -73,6 +73,7 @@ class Performer:
         self._timers: dict[str, asyncio.Task[Any]] = {}
         self._windows: dict[str, _Window] = {}
         self._closing: set[asyncio.Task[Any]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()
 
     @property
     def quiet(self) -> bool:
@@ -83,6 +84,11 @@ class Performer:
     def closed(self) -> bool:
         """Whether every child workflow that was cancelled has come to its end."""
         return not self._closing
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing that was cancelled is at work any more, effects included."""
+        return not (self._closing or self._ending)
 
     def perform(self, dispatches: list[Dispatch]) -> None:
         """Start or cancel each, in order."""
@@ -191,7 +197,11 @@ class Performer:
         task.add_done_callback(over)
 
     def _cancel(self, key: str) -> None:
-        task = self._effects.pop(key, None) or self._timers.pop(key, None)
+        effect = self._effects.pop(key, None)
+        if effect is not None:
+            self._ending.add(effect)
+            effect.add_done_callback(self._ending.discard)
+        task = effect or self._timers.pop(key, None)
         window = self._windows.pop(key, None)
         if window is not None and window.task is not None:
             task = window.task

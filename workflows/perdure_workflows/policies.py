@@ -42,5 +42,6 @@ def activity_options(effect: Effect) -> ActivityOptions:
         start_to_close_timeout=timedelta(seconds=effect.budget_s()),
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_ONCE if effect.meta is not None and effect.meta.retry == "never" else _RETRY,
-        cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+        # So that a run can tell when what it cancelled is over. Nothing of it is taken any more.
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )

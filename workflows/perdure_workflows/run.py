@@ -177,9 +177,9 @@ class GraphRun:
 
     @workflow.update(name=naming.STOP)
     async def stop(self, command: Stop = Stop()) -> RunView:  # noqa: B008 - frozen
-        """Stop; once this returns, no effect starts any more, here or in a child workflow."""
+        """Stop; once this returns, no effect starts any more, here or in a child workflow, and none is on its way."""
         answer = self._updated(command)
-        await workflow.wait_condition(lambda: self._running.closed)
+        await self._running.settle()
         return answer
 
     @workflow.update(name=naming.SUBMIT)

@@ -5,6 +5,7 @@ move to a fresh history when this one has grown long.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,8 @@ from .inbox import Inbox
 from .log import Log
 from .perform import Performer
 
+# A worker that is gone is missed after 5 s.
+_STILL = timedelta(seconds=10)
 # How long nothing new starts in the hope that what is in flight comes back; then the run goes on for a while.
 _DRAIN = timedelta(seconds=60)
 _PATIENCE = 1.25
@@ -126,8 +129,20 @@ class Shell:
         quiet = self._performer.quiet and not self.log.flushing and workflow.all_handlers_finished()
         return self.over or quiet
 
+    async def settle(self) -> None:
+        """Wait until what was cancelled is over: its request is sent, or never will be.
+
+        That is with its next heartbeat. An effect that does not let itself be cancelled is not waited for.
+        """
+        with suppress(TimeoutError):
+            if not self._performer.still:
+                await workflow.wait_condition(lambda: self._performer.still, timeout=_STILL)
+        await workflow.wait_condition(lambda: self.closed)
+
     async def close(self) -> None:
-        """Wait for children that were cancelled, and record the last events."""
+        """Wait for children that were cancelled, after a stop for effects too, and record the last events."""
+        if self.state.status == "stopped":
+            await self.settle()
         await workflow.wait_condition(lambda: self.closed)
         await self.log.close()
 
