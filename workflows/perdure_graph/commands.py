@@ -79,12 +79,17 @@ class EffectDone:
 
 @dataclass(frozen=True, slots=True)
 class EffectFailed:
-    """An effect failed for good. `interrupted`: nobody knows whether it was done, because its worker fell silent."""
+    """An effect failed for good.
+
+    interrupted: nobody knows whether it was done, because its worker fell silent.
+    refused: it was not done, and may be once an operator has seen to it.
+    """
 
     key: str
     message: str
     error_type: str
     interrupted: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

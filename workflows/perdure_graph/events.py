@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from .nodes.base import Form
 
 NodeStatus = Literal["succeeded", "exception", "failed"]
+HoldReason = Literal["failed", "interrupted", "refused"]
 
 
 class _Event(BaseModel):
@@ -82,12 +83,13 @@ class NodeFinished(_NodeEvent):
 class NodeHeld(_NodeEvent):
     """A node waits for an operator: answer with `retry(key)` or `stop`.
 
-    reason: it `failed`, or it was `interrupted` in an effect that must not be repeated blindly.
+    reason: it `failed`, or it was `interrupted` in an effect that must not be repeated blindly, or an effect was
+        `refused`: a budget is used up.
     """
 
     type: Literal["node_held"] = "node_held"
     key: str
-    reason: Literal["failed", "interrupted"]
+    reason: HoldReason
     error: str
     error_type: str
 

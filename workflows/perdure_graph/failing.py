@@ -32,9 +32,17 @@ def fail(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, *
 def interrupt(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
     """Settle an effect of which nobody knows whether it was done: one that must not be repeated needs an operator."""
     if run.once and not m.state.scope:
-        holding.hold(m, frame, node, run, error, interrupted=True)
+        holding.hold(m, frame, node, run, error, "interrupted")
     else:
         fail(m, frame, node, run, error)
+
+
+def refuse(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
+    """Settle an effect that was refused until an operator has seen to it; in a window nobody could."""
+    if m.state.scope:
+        fail(m, frame, node, run, error, final=True)
+    else:
+        holding.hold(m, frame, node, run, error, "refused")
 
 
 def may_retry(node: Node, run: NodeRun) -> bool:
@@ -78,7 +86,7 @@ def _fail_for_good(m: Machine, frame: Frame, node: Node, run: NodeRun, error: No
             run.status = "failed"
             lifecycle.emit_finished(m, frame, node, run, {}, None, None, error)
             if holding.waits(m) and holding.ends_run(m, frame):
-                holding.hold(m, frame, node, run, error, interrupted=False)
+                holding.hold(m, frame, node, run, error, "failed")
             else:
                 containers.fail_frame(m, frame, node, error)
             return
@@ -98,6 +106,6 @@ def no_branch(m: Machine, frame: Frame, node: Node, run: NodeRun) -> None:
         error = NodeError(text, "BranchNotSelected")
         run.status = "failed"
         lifecycle.emit_finished(m, frame, node, run, {}, None, None, error)
-        holding.hold(m, frame, node, run, error, interrupted=False)
+        holding.hold(m, frame, node, run, error, "failed")
         return
     lifecycle.finish(m, "failed", RunError(message=text, type="BranchNotSelected", node=node.id, title=node.title))

@@ -1,7 +1,8 @@
 """Nodes that wait for an operator: why they are held, and how `retry` lets them go on.
 
-A node is held when its failure would end a run that was started with `on_failure="wait"`, or when an effect of it
-that must not be repeated blindly was interrupted. The frame around it stays open and other branches go on.
+A node is held when its failure would end a run that was started with `on_failure="wait"`, when an effect of it that
+must not be repeated blindly was interrupted, or when one was refused until somebody has seen to it (a budget is used
+up). The frame around it stays open and other branches go on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from . import deadlines, failing, lifecycle
 from .check_references import told
 from .commands import Cancel, Retry
 from .errors import CommandRefused, NodeError
-from .events import NodeHeld, NodeReleased
+from .events import HoldReason, NodeHeld, NodeReleased
 from .graph import Graph, Node
 from .machine import Machine, key_of
 from .nodes.base import Done
@@ -43,11 +44,10 @@ def waits(m: Machine) -> bool:
     return m.state.options.on_failure == "wait" and not m.state.scope
 
 
-def hold(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, *, interrupted: bool) -> None:
+def hold(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, reason: HoldReason) -> None:
     """Keep a node for an operator."""
     deadlines.lift(m, frame, node)
     run.status = "held"
-    reason = "interrupted" if interrupted else "failed"
     key = key_of(frame, node)
     m.state.failures[key] = Failure(
         frame=frame.id, node=node.id, reason=reason, message=error.message, error_type=error.error_type

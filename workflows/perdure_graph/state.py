@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from .events import Event
+from .events import Event, HoldReason
 from .nodes.base import Form
 from .request import Asked, Pin, Reused, RunError, RunOptions, RunStatus, Said, Written
 from .values import ValueType
@@ -116,7 +116,7 @@ class Failure(BaseModel):
 
     frame: str
     node: str
-    reason: Literal["failed", "interrupted"]
+    reason: HoldReason
     message: str
     error_type: str
 

@@ -162,6 +162,8 @@ def _apply_reply(m: Machine, happened: EffectDone | EffectFailed) -> None:
         frame.nodes[node.id].cached = False
         if happened.interrupted:
             failing.interrupt(m, frame, node, frame.nodes[node.id], error)
+        elif happened.refused:
+            failing.refuse(m, frame, node, frame.nodes[node.id], error)
         else:
             # Another attempt would be as large.
             failing.fail(m, frame, node, frame.nodes[node.id], error, final=happened.error_type == TOO_LARGE)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
-from .events import Event
+from .events import Event, HoldReason
 from .graph import Graph
 from .nodes.base import Form
 from .request import RunError, RunResult, RunStatus
@@ -50,7 +50,7 @@ class FormView(BaseModel):
 class HeldView(BaseModel):
     """A node that waits for an operator; answer it with `retry(key)`, `retry(key, outputs)` or `stop`.
 
-    reason: it `failed`, or it was `interrupted` in an effect that must not be repeated blindly.
+    reason: see `NodeHeld`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +58,7 @@ class HeldView(BaseModel):
     key: str
     node_id: str
     title: str
-    reason: Literal["failed", "interrupted"]
+    reason: HoldReason
     error: str
     error_type: str
 

@@ -140,7 +140,7 @@ class Performer:
             if error is not None and _unread(error):
                 self._effects[call.key] = asyncio.create_task(self._again(call))
             elif error is not None:
-                self._deliver(EffectFailed(call.key, *_explain(error)))
+                self._deliver(EffectFailed(call.key, *_explain(error), refused=_refused(error)))
             elif not done.cancelled():
                 self._deliver(self._taken(call, done.result()))
 
@@ -253,6 +253,15 @@ def _unread(error: BaseException) -> bool:
     match cause:
         case ApplicationError(cause=ApplicationError(type=kind), type=None):
             return kind in _MENDABLE
+        case _:
+            return False
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether the effect was not performed, and an operator is to say when it may be."""
+    match error.cause if isinstance(error, ActivityError) else None:
+        case ApplicationError(details=[{"hold": True}, *_]):
+            return True
         case _:
             return False
 

@@ -22,6 +22,10 @@ _RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10), maximum_attempts=5
 )
 _ONCE = RetryPolicy(maximum_attempts=1)
+# The activity says itself which failures may be tried again, how often, and when; killed workers count too.
+_MODEL = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=60), maximum_attempts=20
+)
 
 
 class ActivityOptions(TypedDict):
@@ -41,7 +45,13 @@ def activity_options(effect: Effect) -> ActivityOptions:
     return ActivityOptions(
         start_to_close_timeout=timedelta(seconds=effect.budget_s()),
         heartbeat_timeout=_HEARTBEAT,
-        retry_policy=_ONCE if effect.meta is not None and effect.meta.retry == "never" else _RETRY,
+        retry_policy=_retries(effect),
         # So that a run can tell when what it cancelled is over. Nothing of it is taken any more.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     )
+
+
+def _retries(effect: Effect) -> RetryPolicy:
+    if effect.meta is not None and effect.meta.retry == "never":
+        return _ONCE
+    return _MODEL if effect.effect_class == "model" else _RETRY

@@ -109,7 +109,7 @@ def _change(row: Row, event: _NODE_EVENTS) -> None:
             row.state = "waiting"
         case NodeHeld():
             # After a failure its end was counted; an interrupted node starts anew without one.
-            row.active -= 1 if event.reason == "interrupted" and row.active else 0
+            row.active -= 1 if event.reason != "failed" and row.active else 0
             row.state, row.note = "held", event.error
         case FormFilled() | FormTimeout():
             row.state = "running"

@@ -10,12 +10,19 @@ from typing import Any, TypeVar
 
 import typer
 
+from perdure_graph.events import HoldReason
 from perdure_graph.nodes.base import Form
 from perdure_graph.view import FormView, HeldView
 
 from .given import Answer, form_values
 
 T = TypeVar("T")
+
+_WHY: dict[HoldReason, str] = {
+    "failed": "failed",
+    "interrupted": "was interrupted and may or may not have been done",
+    "refused": "was not done",
+}
 
 
 class Answers:
@@ -49,7 +56,7 @@ def render(view: FormView) -> str:
 
 def render_held(held: HeldView) -> str:
     """Write for people which node waits for an operator, and why."""
-    why = "failed" if held.reason == "failed" else "was interrupted and may or may not have been done"
+    why = _WHY[held.reason]
     return f"{held.title!r} ({held.key}) {why}: {held.error}"
 
 
