@@ -202,13 +202,13 @@ def test_the_step_limit_ends_a_run_that_waits_for_operators() -> None:
     assert run.run().status == "failed"
 
 
-def interrupted(flow: Document, key: str = "k", *, silent: bool = True) -> Driver:
+def interrupted(flow: Document, key: str = "k", *, silent: bool = True, refused: bool = False) -> Driver:
     run = driver(flow)
     run.send(Begin())
     while key not in run.pending:
         run.tick()
     del run.pending[key]
-    run.send(EffectFailed(key, "timed out (heartbeat)", "EffectTimeout", interrupted=silent))
+    run.send(EffectFailed(key, "timed out (heartbeat)", "EffectTimeout", interrupted=silent, refused=refused))
     return run
 
 
@@ -222,6 +222,17 @@ def test_an_interrupted_effect_that_must_not_be_repeated_asks_the_operator() -> 
     assert (run.state.exceptions_count, run.state.root.nodes["k"].attempt) == (0, 1)
     run.send(Retry(node="k", outputs={"r": 9}))
     assert run.state.status == "succeeded"
+
+
+def test_an_effect_that_was_refused_for_now_waits_whatever_the_graph_says() -> None:
+    run = interrupted(line(k(retry_config=RETRIES, error_strategy="fail-branch")), silent=False, refused=True)
+    [held] = view(run.graph, run.state, 0).held
+    assert (held.reason, run.state.status) == ("refused", "paused")
+    assert (run.state.exceptions_count, run.state.root.nodes["k"].attempt) == (0, 1)
+    run.send(Retry(node="k"))
+    while run.tick():
+        pass
+    assert (run.state.status, len(run.calls)) == ("succeeded", 2)
 
 
 def test_one_that_may_be_repeated_follows_the_graph() -> None:

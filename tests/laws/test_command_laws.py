@@ -134,7 +134,7 @@ class Watched:
         events_after(state, 0)
 
     def come_back(self, index: int, how: str) -> None:
-        """Let a pending thing come back: well, failed, or interrupted."""
+        """Let a pending thing come back: well, failed, interrupted, or refused."""
         keys = list(self.run.pending)
         if not keys:
             return
@@ -146,7 +146,7 @@ class Watched:
         elif how == "done":
             self.send(EffectDone(key, CodeResult(result={"r": 1}, engine="monty")))
         else:
-            self.send(EffectFailed(key, "no", "No", interrupted=how == "interrupted"))
+            self.send(EffectFailed(key, "no", "No", interrupted=how == "interrupted", refused=how == "refused"))
 
     def to_the_end(self) -> None:
         """Do what operators would until the run has ended."""
@@ -167,7 +167,7 @@ class Watched:
 
 
 def happenings() -> st.SearchStrategy[Any]:
-    hows = st.sampled_from(["done", "done", "failed", "interrupted"])
+    hows = st.sampled_from(["done", "done", "failed", "interrupted", "refused"])
     return st.one_of(st.tuples(st.integers(0, 9), hows), st.tuples(st.integers(0, 9), hows), commands(), _DRAINS)
 
 
