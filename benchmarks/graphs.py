@@ -32,6 +32,13 @@ def jinja(node_id: str, source: str) -> NodeSpec:
     return spec.model_copy(update={"data": {**spec.data, "template": "{{ text | lower }}"}})
 
 
+def model(node_id: str, source: str) -> NodeSpec:
+    """A node that asks a model."""
+    reference = "{{#sys.user_id#}}" if source == "start" else f"{{{{#{source}.text#}}}}"
+    asked = {"provider": "openai", "name": "gpt-5.4-mini", "mode": "chat", "completion_params": {}}
+    return _node(node_id, "llm", model=asked, prompt_template=[{"role": "user", "text": f"say {reference}"}])
+
+
 def chain(length: int, make: MakeNode, output: str = "text") -> Graph:
     """start -> n0 -> n1 -> ... -> end; each node takes the output of the one before it."""
     names = ["start", *_names(length)]

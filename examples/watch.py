@@ -21,6 +21,8 @@ from perdure_graph.events import (
     RunFinished,
     RunPaused,
     RunStarted,
+    TextChunk,
+    TextRewind,
 )
 
 MARKS = {"succeeded": "[green]ok[/]  ", "exception": "[yellow]err[/] ", "failed": "[red]FAIL[/]"}
@@ -34,6 +36,7 @@ class Watcher:
         self.seq = 0
         self.inner: Counter[str] = Counter()
         self.length: dict[str, int] = {}
+        self.writing = False
 
     def line(self, text: str) -> None:
         """Print one line, never wrapped."""
@@ -42,6 +45,12 @@ class Watcher:
     def show(self, event: Event) -> None:
         """Print an event, or count it where many of its kind come."""
         self.seq = event.seq
+        if isinstance(event, TextChunk | TextRewind):
+            self._written(event)
+            return
+        if self.writing:
+            self.console.print()
+            self.writing = False
         if isinstance(event, NodeFinished) and event.frame:
             self.inner[event.frame.partition("[")[0]] += 1
         if isinstance(event, ContainerStarted):
@@ -50,6 +59,14 @@ class Watcher:
             self._form(event)
         elif text := self._text(event):
             self.line(text)
+
+    def _written(self, event: TextChunk | TextRewind) -> None:
+        """Print the pieces of the answer as they are written; the rest of it can be read in the outputs."""
+        if isinstance(event, TextRewind):
+            self.console.print("\n  [dim]taken back, again:[/]")
+        elif event.live:
+            self.console.print(("" if self.writing else "  > ") + escape(event.text), end="", soft_wrap=True)
+            self.writing = True
 
     def _text(self, event: Event) -> str:
         match event:

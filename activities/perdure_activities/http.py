@@ -22,7 +22,8 @@ from temporalio.exceptions import ApplicationError
 from perdure_graph.effects import HttpAuth, HttpBody, HttpReply, SendHttp
 
 from .failures import user_failure
-from .files import FileNotStored, FileStore, default_store
+from .file_bytes import FileNotStored, FileRefused, name_of, read_file
+from .files import FileStore, default_store
 from .heartbeat import heartbeats
 from .http_reply import filename_of, is_text, reading_of
 from .net import AddressBlocked, BadUrl, Fetched, NetError, NetSettings, Resolver, TooLarge, fetch, resolve
@@ -161,29 +162,23 @@ class _Call:
         return await encoded.aread(), encoded.headers["content-type"]
 
     async def _read(self, file: File) -> bytes:
-        name = str(file.get("filename") or file.get("related_id") or "?")
-        if file.get("transfer_method") != "remote_url":
-            try:
-                return await asyncio.to_thread(
-                    self._files.read, str(file.get("related_id") or file.get("reference") or "")
-                )
-            except FileNotStored as error:
-                raise _error("FileFetchError", f"The file {name!r} cannot be read: {error}") from error
+        name = name_of(file)
         try:
-            fetched = await fetch(
-                "GET",
-                str(file.get("remote_url") or file.get("url") or ""),
-                max_bytes=self._settings.max_upload_bytes,
+            read = await read_file(
+                file,
+                store=self._files,
                 total_s=self._request.read_s,
                 settings=self._settings,
                 resolver=self._resolver,
             )
+        except FileNotStored as error:
+            raise _error("FileFetchError", f"The file {name!r} cannot be read: {error}") from error
+        except FileRefused as error:
+            raise _error("FileFetchError", f"The file {name!r} cannot be fetched: {error}.") from error
         except NetError as error:
             failure = self._failure(error)
             raise _error(failure.type or "FileFetchError", f"The file {name!r}: {failure.message}") from error
-        if not 200 <= fetched.status_code < 300:
-            raise _error("FileFetchError", f"The file {name!r} cannot be fetched: its host says {fetched.status_code}.")
-        return fetched.content
+        return read.content
 
     def _failure(self, error: NetError) -> ApplicationError:
         match error:

@@ -159,12 +159,21 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     schemes: ClassVar = ("http", "https")
 
-    def __init__(self, settings: NetSettings, *, verify: bool, resolver: Resolver) -> None:
+    def __init__(
+        self,
+        settings: NetSettings,
+        *,
+        verify: bool,
+        resolver: Resolver,
+        max_connections: int = 100,
+        max_idle: int = 20,
+        idle_s: float = 5.0,
+    ) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=_tls(verify),
-            max_connections=100,
-            max_keepalive_connections=20,
-            keepalive_expiry=5.0,
+            max_connections=max_connections,
+            max_keepalive_connections=max_idle,
+            keepalive_expiry=idle_s,
             network_backend=GuardedBackend(settings, resolver),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from perdure_graph.errors import PlatformError
 
 from .urls import Kind, kind_of
+
+MAX_KEY = 500
 
 _WRITES = "perdure_writes"
 AnyEngine = TypeVar("AnyEngine", Engine, AsyncEngine)
@@ -59,10 +62,11 @@ def parse(text: str) -> Address:
     return Address(kind, url.set(query=query))
 
 
-def connect(address: Address, *, wait_s: float = 5.0) -> AsyncEngine:
+def connect(address: Address, *, wait_s: float = 5.0, foreign_keys: bool = True) -> AsyncEngine:
     """Make an engine; it connects when first used.
 
     wait_s: how long to wait for a connection, and for another writer of an SQLite file.
+    foreign_keys: whether SQLite minds them; a migration that makes a table anew must not lose what refers to it.
     """
     arguments: dict[str, Any] = {"timeout": wait_s}
     if address.kind == "postgresql":
@@ -71,7 +75,7 @@ def connect(address: Address, *, wait_s: float = 5.0) -> AsyncEngine:
         address.url, json_serializer=to_json, connect_args=arguments, pool_size=4, max_overflow=4, pool_timeout=wait_s
     )
     if address.kind == "sqlite":
-        _set_up_sqlite(engine.sync_engine, wait_s)
+        _set_up_sqlite(engine.sync_engine, wait_s, foreign_keys=foreign_keys)
     return engine
 
 
@@ -93,13 +97,13 @@ def writing(engine: AnyEngine) -> AnyEngine:
     return engine.execution_options(**{_WRITES: True})
 
 
-def _set_up_sqlite(engine: Engine, wait_s: float) -> None:
+def _set_up_sqlite(engine: Engine, wait_s: float, *, foreign_keys: bool = True) -> None:
     def connected(connection: Any, _record: Any) -> None:
         # The driver would begin transactions by its own rules: too late for DDL, and never for reads.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
-        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()
 
@@ -127,6 +131,14 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in cast("list[Any]", value)]
     return value
+
+
+def short(text: str) -> str:
+    """Make a text one that an index takes: what is long keeps its beginning and a hash."""
+    text = plain(text)
+    if len(text) <= MAX_KEY:
+        return text
+    return f"{text[: MAX_KEY - 65]}#{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def plain(text: str) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from .database import plain
+from .database import plain, short
 
 MAX_NAME = 500
 
@@ -42,7 +42,10 @@ MERGES: Mapping[Table, Merge] = {
                 *("status", "outputs", "error", "error_type", "error_node"),
                 *("finished_at", "elapsed", "steps", "exceptions"),
             ),
-            "started_seq": ("graph", "graph_hash", "user", "tenant", "inputs", "forked_from"),
+            "started_seq": (
+                *("graph", "graph_hash", "user", "tenant", "inputs", "forked_from"),
+                *("conversation_id", "query"),
+            ),
         },
         final="finished_at",
         least=("started_at",),
@@ -109,6 +112,8 @@ def new_run(run_id: str, flow: str, tenant: str) -> Row:
         "started_at": None,
         "last_seq": 0,
         "last_position": 0,
+        "conversation_id": "",
+        "query": "",
     }
 
 
@@ -126,6 +131,7 @@ def _run_patch(run_id: str, event: Row) -> Row | None:
                 "forked_from": text_of(event, "forked_from") or None,
                 "started_seq": seq,
                 "seq": seq,
+                **_turn(run_id, event),
             }
         case "run_paused":
             return row | {"status": "paused", "seq": seq}
@@ -146,6 +152,19 @@ def _run_patch(run_id: str, event: Row) -> Row | None:
             }
         case _:
             return None
+
+
+def _turn(run_id: str, event: Row) -> Row:
+    """Say which turn of a conversation a run is: one that names none begins its own."""
+    asked = _object(event.get("asked"))
+    given = _object(asked.get("sysvars"))
+    query = text_of(given, "query") or text_of(asked, "query")
+    conversation = text_of(given, "conversation_id") or (run_id if query else "")
+    return {"conversation_id": short(conversation), "query": query}
+
+
+def _object(value: Any) -> Row:
+    return cast("Row", value) if isinstance(value, dict) else {}
 
 
 _NODE_STATUS = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .ledger_records import DeltaRow
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -39,4 +41,12 @@ class Note:
     created_at: int
 
 
-Item = Batch | Keep | Note
+@dataclass(frozen=True, slots=True)
+class Deltas:
+    """Pieces of answers on their way."""
+
+    rows: tuple[DeltaRow, ...]
+    at: int
+
+
+Item = Batch | Keep | Note | Deltas

@@ -18,8 +18,7 @@ MAX_KEPT_BYTES = 1024 * 1024
 
 def key_of(effect: Effect) -> str:
     """Name a request by all that it asks for."""
-    asked = effect.model_dump(mode="json", exclude={"meta"})
-    text = json.dumps([effect.activity, asked], sort_keys=True)
+    text = json.dumps([effect.activity, effect.identity()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

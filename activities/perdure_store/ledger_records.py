@@ -4,12 +4,24 @@ times are milliseconds since the epoch, durations seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal
 
+from perdure_graph.errors import PlatformError
 from perdure_graph.models.faults import FaultKind
+from perdure_graph.models.health import Health as Health  # noqa: PLC0414 - one of what the ledger answers
 
 NANOS = 1_000_000_000
+
+
+class LedgerAway(PlatformError):
+    """The ledger is off, away, or too slow: nothing is known of what was asked."""
+
+
+def nanos(money: Decimal | str) -> int:
+    """Give money in nanos, to the nearest."""
+    return int((Decimal(money) * NANOS).to_integral_value(ROUND_HALF_UP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,10 @@ class Admission:
     deployment: which one, with its `rates`; empty where only budgets are asked.
     money, tokens: what it may use at most, as far as that can be told.
     lasts_s: after so long without a settlement it counts as gone: its worker has died.
-    batch: one that gives way: it leaves a fifth of the requests and calls at once to others.
+    batch: one that gives way: it leaves a fifth of requests, tokens and calls at once to others.
+    effect_key: names the effect, the same for all its attempts: one that is still on its way when a call of the same or
+        a later attempt begins has lost its worker.
+    if_lost: how it is accounted if its worker dies; its `price` and tokens are what the budgets lose then.
     """
 
     id: str
@@ -50,6 +65,8 @@ class Admission:
     tokens: int
     lasts_s: float
     batch: bool = False
+    effect_key: str = ""
+    if_lost: UsageRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +79,20 @@ class Refused:
     """It may not begin.
 
     why: a `budget` is used up, or a `rate` is; then `retry_after_s` says when it may be let in.
-    what: the scope of the budget, or which rate of which deployment.
+    what: the scope of the budget (shortened as it is kept, if it is very long), or which rate of which deployment.
     """
 
     why: Literal["budget", "rate"]
     what: str
     retry_after_s: float | None = None
+
+
+class NotAdmitted(Exception):
+    """Takes a refusal out of the transaction, which is undone by it."""
+
+    def __init__(self, told: Refused) -> None:
+        super().__init__(told.what)
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +141,8 @@ class Settlement:
 
     admission: the `Admission.id` that it began with; its reservation is replaced by `money` and `tokens`.
     answer: kept under `answer_key`, so that a later attempt need not call again.
+    scopes: budgets that it counts against where its reservation is not known, as it began without the ledger.
+    run_id: whose the answer is, where there is no usage to tell it.
     """
 
     admission: str
@@ -124,27 +151,8 @@ class Settlement:
     usage: UsageRow | None
     answer_key: str | None = None
     answer: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What is known of a deployment.
-
-    open_until: it is not asked before this; 0 when it is well.
-    failures, calls: in the last minute. streak: failures without a success between them, for doubling.
-    probing: whether some call is trying whether it is well again.
-    at_once: calls on their way. load: requests in the last minute.
-    """
-
-    deployment: str
-    open_until: int = 0
-    kind: FaultKind | None = None
-    failures: int = 0
-    calls: int = 0
-    streak: int = 0
-    probing: bool = False
-    at_once: int = 0
-    load: int = 0
+    scopes: tuple[str, ...] = ()
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +173,48 @@ class DeltaRow:
     offset: int
     text: str
     done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How a budget stands: what was spent, and what calls on their way hold."""
+
+    money: int = 0
+    tokens: int = 0
+    reserved_money: int = 0
+    reserved_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """The sum of calls with one outcome, in one currency. `money` is in nanos."""
+
+    outcome: Literal["answer", "wasted", "cached"]
+    currency: str
+    calls: int
+    money: int
+    prompt_tokens: int
+    completion_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """Calls of models: sums of all, and the newest of them one by one."""
+
+    totals: tuple[UsageTotal, ...]
+    rows: tuple[UsageRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRow:
+    """A secret as it is stored, encrypted. `shown` is what may be shown of it; times are set by the ledger."""
+
+    name: str
+    provider: str
+    secret: bytes = field(repr=False)
+    shown: str = ""
+    created_at: int = 0
+    updated_at: int = 0

@@ -24,7 +24,7 @@ from perdure_graph.errors import PlatformError
 from .database import Address, connect, writing
 from .tables import METADATA
 
-HEAD = "0001"
+HEAD = "0002"
 # Not alembic's own name for it: the database may be home to other migrations.
 VERSION_TABLE = "perdure_store_version"
 
@@ -146,7 +146,7 @@ async def check(connection: AsyncConnection, address: Address) -> None:
 
 
 async def _migrate(address: Address, work: Callable[[Connection], None]) -> None:
-    engine = connect(address)
+    engine = connect(address, foreign_keys=False)
     try:
         if address.path is not None:
             await asyncio.to_thread(address.path.absolute().parent.mkdir, parents=True, exist_ok=True)

@@ -19,9 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from perdure_graph.errors import PlatformError, RunNotFound
 
-from . import migrate
+from . import delta_rows, migrate, usage_rows
 from .database import Address, connect, parse
 from .follow import POLL_S, Wakes, follow, wakes
+from .ledger_records import DeltaRow, UsageReport
+from .ledger_tables import ANSWERS, DELTAS, USAGE
 from .records import BlobRecord, Contents, NodeRecord, RunRecord, StoredEvent, WaitRecord
 from .rows import ends_around, ends_of, node_record, run_record, wait_record
 from .tables import BLOBS, EVENTS, NODES, RESULTS, RUNS, WAITS
@@ -102,6 +104,13 @@ class Store:
             raise RunNotFound(f"the run store {self.address} has no run {run_id!r}.")
         return run_record(row)
 
+    async def turns_begun(self, conversation_id: str, tenant: str) -> int:
+        """Count the runs that are turns of a conversation, however they ended."""
+        where = (RUNS.c.conversation_id == conversation_id, RUNS.c.tenant == tenant)
+        query = select(func.count()).select_from(RUNS).where(*where)
+        async with _reading(self._engine, self.address) as connection:
+            return (await connection.execute(query)).scalar_one()
+
     async def events(
         self, run_id: str, after_position: int = 0, limit: int = PAGE, *, scope: str | None = None
     ) -> list[StoredEvent]:
@@ -170,6 +179,7 @@ class Store:
     async def contents(self) -> Contents:
         """Count what is in the store."""
         tables = {"runs": RUNS, "nodes": NODES, "events": EVENTS, "waits": WAITS, "blobs": BLOBS, "results": RESULTS}
+        tables |= {"answers": ANSWERS, "deltas": DELTAS, "calls": USAGE}
         size = _SIZE[self.address.kind]
         async with _reading(self._engine, self.address) as connection:
             counts = {
@@ -186,6 +196,20 @@ class Store:
         query = select(BLOBS).where(BLOBS.c.run_id == run_id).order_by(BLOBS.c.created_at, BLOBS.c.key)
         async with _reading(self._engine, self.address) as connection:
             return [BlobRecord.model_validate(dict(row)) for row in (await connection.execute(query)).mappings()]
+
+    async def usage(
+        self, *, run_id: str | None = None, tenant: str | None = None, since: int | None = None, limit: int = 1000
+    ) -> UsageReport:
+        """Give what calls of models used: of a run, of a tenant, since a time, or of all; `limit` one by one."""
+        async with _reading(self._engine, self.address) as connection:
+            return await connection.run_sync(usage_rows.usage, run_id, tenant, since, limit)
+
+    async def deltas(
+        self, run_id: str, scope: str, key: str, min_epoch: int = 1, after_n: int = -1, limit: int = PAGE
+    ) -> list[DeltaRow]:
+        """Give pieces of an answer in their order: of `min_epoch` those after number `after_n`, of later ones all."""
+        async with _reading(self._engine, self.address) as connection:
+            return await connection.run_sync(delta_rows.deltas, run_id, scope, key, min_epoch, after_n, limit)
 
     async def waits(self, run_id: str | None = None, *, open_only: bool = True) -> list[WaitRecord]:
         """Give the forms and held nodes of one run, or of all; the oldest first."""

@@ -20,12 +20,14 @@ from .urls import OFF
 from .writer import LIMIT_S, REST_S, NotReady, Writer, describe
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
     from .database import Address
 
 _SHARE = 0.8
+# Of PostgreSQL: more at once only wait for each other, and the log needs connections too.
+_TRANSACTIONS = 4
 T = TypeVar("T")
 
 
@@ -49,12 +51,19 @@ class Recorder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="perdure-store")
         self._writer = Writer(self._commit, limit_s=limit_s, rest_s=rest_s)
         self._notes = Notes(self._writer.write)
+        self._turns = asyncio.Semaphore(_TRANSACTIONS)
         self._opening: asyncio.Task[AsyncEngine] | None = None
+        self._closed = False
 
     @property
     def is_off(self) -> bool:
         """Whether nothing is recorded at all."""
         return self.url == OFF
+
+    @property
+    def limit_s(self) -> float:
+        """Longest that recording takes."""
+        return self._limit_s
 
     def open(self) -> None:
         """Begin to open the store; whoever needs it first waits for it, within the limit."""
@@ -92,8 +101,35 @@ class Recorder:
         if not self.is_off:
             self._notes.add(Note(run_id, key, size, now_ms()))
 
+    async def write(self, item: Item) -> bool:
+        """Write an item together with others; False when that did not work in time. Never raises."""
+        return not self.is_off and await self._writer.write(item)
+
+    async def transact(self, work: Callable[[Connection], T], *, writes: bool = True) -> T:
+        """Do `work` in a transaction of its own. Raises what the database does; the limit is the caller's.
+
+        Raises:
+            NotReady: the database failed a moment ago, or the recorder is closed.
+        """
+        if self._writer.resting or self._closed:
+            raise NotReady("it is closed" if self._closed else "it failed a moment ago")
+        engine = await self._opened()
+        from .database import writing
+
+        if self._local is None:
+            async with self._turns, (writing(engine) if writes else engine).begin() as connection:
+                return await connection.run_sync(work)
+        local = writing(self._local) if writes else self._local
+
+        def whole() -> T:
+            with local.begin() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
+
     async def close(self) -> None:
         """Write what is waiting and let go of the database."""
+        self._closed = True
         await self._notes.close()
         await self._writer.close()
         if self._opening is not None:
@@ -138,6 +174,13 @@ class Recorder:
 
         # The whole transaction in one thread: the asynchronous driver hops to its own for every statement, 25 times.
         await asyncio.get_running_loop().run_in_executor(self._thread, commit)
+
+    async def _opened(self) -> AsyncEngine:
+        while True:
+            try:
+                return await self._ready()
+            except NotReady:
+                continue
 
     async def _ready(self) -> AsyncEngine:
         if self._engine is None:

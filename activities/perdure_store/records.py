@@ -111,6 +111,9 @@ class Contents(_Record):
     waits: int
     blobs: int
     results: int
+    answers: int
+    deltas: int
+    calls: int
     bytes: int
 
 

@@ -5,22 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Table, delete, func, select
+from sqlalchemy import ColumnElement, Table, delete, exists, false, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from perdure_graph.errors import PlatformError
 
 from . import migrate
 from .database import Address, connect, writing
+from .ledger_tables import ANSWERS, DELTAS
 from .recorder import now_ms
+from .settle import sweep
 from .tables import BLOBS, EVENTS, NODES, RESULTS, RUNS, WAITS
 
 DAY_MS = 86_400_000
 RUNS_AT_ONCE = 50
 
 # Children first: the run itself goes with the last of its rows.
-_OF_RUN = {"events": EVENTS, "nodes": NODES, "waits": WAITS, "blobs": BLOBS, "results": RESULTS}
+_OF_RUN = {
+    "events": EVENTS,
+    "nodes": NODES,
+    "waits": WAITS,
+    "blobs": BLOBS,
+    "results": RESULTS,
+    "answers": ANSWERS,
+    "deltas": DELTAS,
+}
 
 
 class Removed(BaseModel):
@@ -34,6 +44,8 @@ class Removed(BaseModel):
     waits: int = 0
     blobs: int = 0
     results: int = 0
+    answers: int = 0
+    deltas: int = 0
 
     def plus(self, more: Removed) -> Removed:
         """Add up."""
@@ -44,6 +56,8 @@ async def retain(
     address: Address, *, days: float, dry_run: bool = False, at_once: int = RUNS_AT_ONCE, now: int | None = None
 ) -> Removed:
     """Remove runs that ended more than `days` ago and replies that have expired. Runs that go on are kept.
+
+    What models used is kept for good; calls that lost their worker are accounted.
 
     at_once: runs in one transaction, so that workers need not wait long to write.
 
@@ -66,8 +80,10 @@ async def retain(
             if batch.runs < at_once:
                 break
         async with writing(engine).begin() as connection:
-            expired = await _delete(connection, RESULTS, RESULTS.c.expires_at <= moment)
-        return removed.plus(Removed(results=expired))
+            expired = await _delete_expired(connection, moment - int(days * DAY_MS), moment)
+        while await _settle_lost(engine, moment):
+            pass
+        return removed.plus(expired)
     except (SQLAlchemyError, OSError) as error:
         raise PlatformError(f"The run store {address} cannot be cleared: {error}") from error
     finally:
@@ -85,6 +101,24 @@ async def _remove_runs(connection: AsyncConnection, before: int, at_once: int) -
     return Removed(runs=await _delete(connection, RUNS, RUNS.c.id.in_(ids)), **counts)
 
 
+async def _delete_expired(connection: AsyncConnection, before: int, now: int) -> Removed:
+    """Delete what no run takes with it: the results that are too old, and rows of runs that were never recorded."""
+    return Removed(
+        results=await _delete(connection, RESULTS, RESULTS.c.expires_at <= now),
+        answers=await _delete(connection, ANSWERS, _orphaned(ANSWERS, ANSWERS.c.created_at, before)),
+        deltas=await _delete(connection, DELTAS, _orphaned(DELTAS, DELTAS.c.at, before)),
+    )
+
+
+def _orphaned(table: Table, at: ColumnElement[int], before: int) -> ColumnElement[bool]:
+    return (at < before) & ~exists().where(RUNS.c.id == table.c.run_id)
+
+
+async def _settle_lost(engine: AsyncEngine, now: int) -> int:
+    async with writing(engine).begin() as connection:
+        return await connection.run_sync(sweep, None, now)
+
+
 async def _delete(connection: AsyncConnection, table: Table, where: ColumnElement[bool]) -> int:
     return (await connection.execute(delete(table).where(where))).rowcount
 
@@ -95,6 +129,13 @@ async def _count(connection: AsyncConnection, before: int, now: int) -> Removed:
     async def count(table: Table, where: ColumnElement[bool]) -> int:
         return (await connection.execute(select(func.count()).select_from(table).where(where))).scalar_one()
 
-    counts = {name: await count(table, table.c.run_id.in_(old)) for name, table in _OF_RUN.items() if name != "results"}
-    doomed = RESULTS.c.run_id.in_(old) | (RESULTS.c.expires_at <= now)
-    return Removed(runs=await count(RUNS, RUNS.c.finished_at < before), results=await count(RESULTS, doomed), **counts)
+    besides = {
+        "results": RESULTS.c.expires_at <= now,
+        "answers": _orphaned(ANSWERS, ANSWERS.c.created_at, before),
+        "deltas": _orphaned(DELTAS, DELTAS.c.at, before),
+    }
+    counts = {
+        name: await count(table, or_(table.c.run_id.in_(old), besides.get(name, false())))
+        for name, table in _OF_RUN.items()
+    }
+    return Removed(runs=await count(RUNS, RUNS.c.finished_at < before), **counts)

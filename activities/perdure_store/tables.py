@@ -7,49 +7,18 @@ Whoever changes a table writes a migration; a test compares both.
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, MetaData, Text, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlalchemy import JSON, Column, Index, UniqueConstraint
+from sqlmodel import Field
 
-METADATA = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-Json = dict[str, Any]
-
-
-class Table(SQLModel):
-    """Root of our tables; they have metadata of their own, so that a user's models never mix with them."""
-
-    metadata: ClassVar[MetaData] = METADATA  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-def _text(*, key: bool = False, null: bool = False) -> Any:
-    default = None if null else ""
-    return Field(default=default, sa_column=Column(Text, primary_key=key, nullable=null))
-
-
-def _run_id() -> Any:
-    return Field(sa_column=Column(Text, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True))
-
-
-def _big(*, key: bool = False, null: bool = False) -> Any:
-    column = Column(BigInteger, primary_key=key, nullable=null, autoincrement=False)
-    return Field(default=None if null else 0, sa_column=column)
-
-
-def _json() -> Any:
-    return Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+from . import ledger_tables as ledger_tables  # noqa: PLC0414 - one metadata holds all tables
+from .columns import METADATA, Json, Table, big_column, json_column, run_column, text_column
 
 
 class Run(Table, table=True):
     """One run. `seq` is the event that decided the status, `started_seq` the one that began it (0: not recorded yet).
 
     last_seq: highest number of the run's own events. last_position: how many events of all scopes are recorded.
+    conversation_id, query: of a run that is a turn of a conversation, else empty.
     """
 
     __tablename__: ClassVar[Any] = "runs"
@@ -57,29 +26,32 @@ class Run(Table, table=True):
         Index(None, "started_at", "id"),
         Index(None, "graph", "started_at"),
         Index(None, "finished_at"),
+        Index(None, "conversation_id", "started_at"),
     )
 
-    id: str = _text(key=True)
-    graph: str = _text()
-    graph_hash: str = _text()
-    user: str = _text()
-    tenant: str = _text()
-    status: str = _text()
-    inputs: Json | None = _json()
-    outputs: Json | None = _json()
-    error: str | None = _text(null=True)
-    error_type: str | None = _text(null=True)
-    error_node: str | None = _text(null=True)
-    forked_from: str | None = _text(null=True)
-    started_at: int | None = _big(null=True)
-    finished_at: int | None = _big(null=True)
+    id: str = text_column(key=True)
+    graph: str = text_column()
+    graph_hash: str = text_column()
+    user: str = text_column()
+    tenant: str = text_column()
+    status: str = text_column()
+    inputs: Json | None = json_column()
+    outputs: Json | None = json_column()
+    error: str | None = text_column(null=True)
+    error_type: str | None = text_column(null=True)
+    error_node: str | None = text_column(null=True)
+    forked_from: str | None = text_column(null=True)
+    started_at: int | None = big_column(null=True)
+    finished_at: int | None = big_column(null=True)
     elapsed: float | None = None
-    steps: int = _big()
-    exceptions: int = _big()
-    seq: int = _big()
-    started_seq: int = _big()
-    last_seq: int = _big()
-    last_position: int = _big()
+    steps: int = big_column()
+    exceptions: int = big_column()
+    seq: int = big_column()
+    started_seq: int = big_column()
+    last_seq: int = big_column()
+    last_position: int = big_column()
+    conversation_id: str = text_column()
+    query: str = text_column()
 
 
 class NodeExecution(Table, table=True):
@@ -87,25 +59,25 @@ class NodeExecution(Table, table=True):
 
     __tablename__: ClassVar[Any] = "node_executions"
 
-    run_id: str = _run_id()
-    scope: str = _text(key=True)
-    frame: str = _text(key=True)
-    node_id: str = _text(key=True)
-    title: str = _text()
-    type: str = _text()
-    status: str = _text()
-    inputs: Json | None = _json()
-    outputs: Json | None = _json()
-    handle: str | None = _text(null=True)
-    error: str | None = _text(null=True)
-    error_type: str | None = _text(null=True)
-    started_at: int | None = _big(null=True)
-    finished_at: int | None = _big(null=True)
+    run_id: str = run_column()
+    scope: str = text_column(key=True)
+    frame: str = text_column(key=True)
+    node_id: str = text_column(key=True)
+    title: str = text_column()
+    type: str = text_column()
+    status: str = text_column()
+    inputs: Json | None = json_column()
+    outputs: Json | None = json_column()
+    handle: str | None = text_column(null=True)
+    error: str | None = text_column(null=True)
+    error_type: str | None = text_column(null=True)
+    started_at: int | None = big_column(null=True)
+    finished_at: int | None = big_column(null=True)
     elapsed: float | None = None
-    attempts: int = _big()
+    attempts: int = big_column()
     cached: bool = False
     reused: bool = False
-    seq: int = _big()
+    seq: int = big_column()
 
 
 class EventRow(Table, table=True):
@@ -114,14 +86,14 @@ class EventRow(Table, table=True):
     __tablename__: ClassVar[Any] = "events"
     __table_args__: ClassVar[Any] = (UniqueConstraint("run_id", "position"),)
 
-    run_id: str = _run_id()
-    scope: str = _text(key=True)
-    seq: int = _big(key=True)
-    position: int = _big()
-    at: int = _big()
-    type: str = _text()
-    node_id: str = _text()
-    frame: str = _text()
+    run_id: str = run_column()
+    scope: str = text_column(key=True)
+    seq: int = big_column(key=True)
+    position: int = big_column()
+    at: int = big_column()
+    type: str = text_column()
+    node_id: str = text_column()
+    frame: str = text_column()
     data: Json = Field(sa_column=Column(JSON, nullable=False))
 
 
@@ -130,20 +102,20 @@ class Wait(Table, table=True):
 
     __tablename__: ClassVar[Any] = "waits"
 
-    run_id: str = _run_id()
-    scope: str = _text(key=True)
-    key: str = _text(key=True)
-    kind: str = _text(key=True)
-    node_id: str = _text()
-    title: str = _text()
-    frame: str = _text()
-    asked: Json | None = _json()
-    opened_at: int | None = _big(null=True)
-    expires_at: int | None = _big(null=True)
-    opened_seq: int = _big()
-    closed_at: int | None = _big(null=True)
-    how: str | None = _text(null=True)
-    closed_seq: int = _big()
+    run_id: str = run_column()
+    scope: str = text_column(key=True)
+    key: str = text_column(key=True)
+    kind: str = text_column(key=True)
+    node_id: str = text_column()
+    title: str = text_column()
+    frame: str = text_column()
+    asked: Json | None = json_column()
+    opened_at: int | None = big_column(null=True)
+    expires_at: int | None = big_column(null=True)
+    opened_seq: int = big_column()
+    closed_at: int | None = big_column(null=True)
+    how: str | None = text_column(null=True)
+    closed_seq: int = big_column()
 
 
 class Blob(Table, table=True):
@@ -152,10 +124,10 @@ class Blob(Table, table=True):
     __tablename__: ClassVar[Any] = "blobs"
     __table_args__: ClassVar[Any] = (Index(None, "key"),)
 
-    run_id: str = _text(key=True)
-    key: str = _text(key=True)
-    bytes: int = _big()
-    created_at: int = _big()
+    run_id: str = text_column(key=True)
+    key: str = text_column(key=True)
+    bytes: int = big_column()
+    created_at: int = big_column()
 
 
 class Result(Table, table=True):
@@ -164,12 +136,12 @@ class Result(Table, table=True):
     __tablename__: ClassVar[Any] = "results"
     __table_args__: ClassVar[Any] = (Index(None, "expires_at"), Index(None, "run_id"))
 
-    scope: str = _text(key=True)
-    key: str = _text(key=True)
-    run_id: str = _text()
+    scope: str = text_column(key=True)
+    key: str = text_column(key=True)
+    run_id: str = text_column()
     reply: Json = Field(sa_column=Column(JSON, nullable=False))
-    created_at: int = _big()
-    expires_at: int = _big()
+    created_at: int = big_column()
+    expires_at: int = big_column()
 
 
 RUNS = METADATA.tables["runs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from perdure_graph.errors import PlatformError
@@ -31,3 +32,10 @@ def kind_of(url: str) -> Kind:
             "postgresql://user@host/name or off."
         )
     return _KINDS[scheme]
+
+
+def path_of(url: str) -> Path:
+    """Give the file that the URL of an SQLite store names."""
+    if "://" not in url:
+        return Path(url).expanduser()
+    return Path(url.partition("://")[2].partition("?")[0].removeprefix("/"))

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, case, select, text, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, case, select, text, tuple_
 
 from .database import plain
+from .delta_rows import write_deltas
 from .derive import MERGES, Row, new_run, patches, text_of
 from .derive import Table as Derived
-from .items import Batch, Item, Keep, Note
+from .items import Batch, Deltas, Item, Keep, Note
+from .statements import insert_into
 from .tables import BLOBS, EVENTS, METADATA, RESULTS, RUNS
 
 CHANNEL = "perdure_events"
@@ -29,6 +30,8 @@ def write(connection: Connection, items: Sequence[Item]) -> None:
         _keep(connection, kept.values())
     if notes := {(item.run_id, item.key): item for item in items if isinstance(item, Note)}:
         _note(connection, notes.values())
+    if deltas := [item for item in items if isinstance(item, Deltas)]:
+        _tell(connection, write_deltas(connection, deltas))
 
 
 def _write_events(connection: Connection, batches: Sequence[Batch]) -> None:
@@ -59,8 +62,14 @@ def _write_events(connection: Connection, batches: Sequence[Batch]) -> None:
     for name, patched in derived.items():
         if patched:
             connection.execute(_merge(name, connection.dialect.name), patched)
-    if connection.dialect.name == "postgresql":
-        connection.execute(_NOTIFY, [{"run": run_id} for run_id in touched])
+    _tell(connection, touched)
+
+
+def _tell(connection: Connection, runs: Iterable[str]) -> None:
+    """Wake those who follow runs."""
+    told = [{"run": run_id} for run_id in runs]
+    if told and connection.dialect.name == "postgresql":
+        connection.execute(_NOTIFY, told)
 
 
 def _lock_runs(connection: Connection, batches: Sequence[Batch]) -> dict[str, int]:
@@ -69,7 +78,7 @@ def _lock_runs(connection: Connection, batches: Sequence[Batch]) -> dict[str, in
     Always in the order of their ids: two writers that lock the same runs must not wait for each other.
     """
     fresh = {batch.run_id: new_run(batch.run_id, batch.flow, batch.tenant) for batch in batches}
-    insert = _insert(RUNS, connection.dialect.name).on_conflict_do_nothing()
+    insert = insert_into(RUNS, connection.dialect.name).on_conflict_do_nothing()
     connection.execute(insert, [fresh[run_id] for run_id in sorted(fresh)])
     query = select(RUNS.c.id, RUNS.c.last_position).where(RUNS.c.id.in_(fresh)).order_by(RUNS.c.id)
     return {row.id: row.last_position for row in connection.execute(query.with_for_update())}
@@ -97,7 +106,7 @@ def _event_row(batch: Batch, event: Row, position: int) -> Row:
 
 
 def _keep(connection: Connection, kept: Iterable[Keep]) -> None:
-    insert = _insert(RESULTS, connection.dialect.name)
+    insert = insert_into(RESULTS, connection.dialect.name)
     changes = {name: insert.excluded[name] for name in ("run_id", "reply", "created_at", "expires_at")}
     statement = insert.on_conflict_do_update(index_elements=["scope", "key"], set_=changes)
     rows = [
@@ -115,7 +124,7 @@ def _keep(connection: Connection, kept: Iterable[Keep]) -> None:
 
 
 def _note(connection: Connection, notes: Iterable[Note]) -> None:
-    statement = _insert(BLOBS, connection.dialect.name).on_conflict_do_nothing()
+    statement = insert_into(BLOBS, connection.dialect.name).on_conflict_do_nothing()
     rows = [
         {"run_id": note.run_id, "key": note.key, "bytes": note.bytes, "created_at": note.created_at}
         for note in sorted(notes, key=lambda note: (note.run_id, note.key))
@@ -123,15 +132,11 @@ def _note(connection: Connection, notes: Iterable[Note]) -> None:
     connection.execute(statement, rows)
 
 
-def _insert(table: Table, dialect: str) -> Any:
-    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
-
-
 @lru_cache
 def _merge(name: Derived, dialect: str) -> Any:
     """Write the statement that brings a row up with a patch, as `MERGES` says."""
     merge, table = MERGES[name], METADATA.tables[name]
-    insert = _insert(table, dialect)
+    insert = insert_into(table, dialect)
     new, old = insert.excluded, table.c
     changes: dict[str, Any] = {}
     for index, (guard, columns) in enumerate(merge.latest.items()):

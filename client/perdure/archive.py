@@ -5,9 +5,10 @@ The store needs the worker extra and its URL (`PERDURE_STORE`, the same as the w
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
@@ -16,6 +17,7 @@ from perdure_graph.errors import PlatformError
 from perdure_graph.events import Event
 
 if TYPE_CHECKING:
+    from perdure_store.news import Board, Watch
     from perdure_store.read import Store
     from perdure_store.records import StoredEvent
 
@@ -40,6 +42,7 @@ class Archive:
 
     def __init__(self, url: str | None = None) -> None:
         self._url = url or os.environ.get(STORE_VARIABLE)
+        self._boards: dict[asyncio.AbstractEventLoop, Board] = {}
 
     async def events(self, run_id: str, after: int, before: int) -> list[Event]:
         """Read the events of the run itself numbered above `after` and below `before`.
@@ -84,6 +87,36 @@ class Archive:
                 for stored in page:
                     yield stored.event
                 after = page[-1].seq
+
+    async def turns_begun(self, conversation_id: str, tenant: str) -> int:
+        """Count the runs of a conversation.
+
+        Raises:
+            PlatformError: no store is configured, or it does not answer.
+        """
+        async with self._open(f"the turns of conversation {conversation_id!r}") as store:
+            return await store.turns_begun(conversation_id, tenant)
+
+    @contextmanager
+    def watch(self, run_id: str) -> Generator[Watch | None]:
+        """Watch what is new of a run for the length of the block; None where no store can be watched."""
+        board = self._board() if self.configured else None
+        if board is None:
+            yield None
+            return
+        with board.watch(run_id) as watch:
+            yield watch
+
+    def _board(self) -> Board | None:
+        loop = asyncio.get_running_loop()
+        if loop not in self._boards:
+            try:
+                from perdure_store.news import board_of
+
+                self._boards = {loop: board_of(self._url or "")}
+            except (ImportError, PlatformError):
+                return None
+        return self._boards[loop]
 
     @property
     def url(self) -> str | None:

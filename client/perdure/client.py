@@ -115,6 +115,7 @@ class Client:
         query: str | None = None,
         files: list[dict[str, Any]] | None = None,
         conversation: Mapping[str, Any] | None = None,
+        conversation_id: str | None = None,
         sysvars: Mapping[str, Any] | None = None,
         pins: Mapping[str, Pin | Mapping[str, Any]] | None = None,
         user: str = "user",
@@ -123,6 +124,8 @@ class Client:
     ) -> RunHandle:
         """Start a run. With the `run_id` of an equal run that exists, return that run instead of a second one.
 
+        conversation_id: the conversation that a chatflow goes on with; models with memory are then told its earlier
+            turns. A run without it begins one of its own, whose id is that of the run.
         tenant: on whose behalf; nodes with a cache of this scope share replies within it.
 
         Raises:
@@ -136,7 +139,7 @@ class Client:
             query=query,
             files=files or [],
             conversation=dict(conversation or {}),
-            sysvars=dict(sysvars or {}),
+            sysvars=({"conversation_id": conversation_id} if conversation_id else {}) | dict(sysvars or {}),
             pins=dict(pins or {}),
             user=user,
             tenant=tenant,
@@ -149,7 +152,21 @@ class Client:
         request = request.model_copy(update={"options": self._fitting(request.options)})
         check_runnable(graph, request.pins)
         check_request(graph, request)
-        return await self._start(graph, request, run_id or f"run-{uuid.uuid4()}", _digest(request))
+        # The digest goes before the count: the same start, given again, is the same although its turn counts by then.
+        digest = _digest(request)
+        return await self._start(graph, await self._counted(request), run_id or f"run-{uuid.uuid4()}", digest)
+
+    async def _counted(self, request: RunRequest) -> RunRequest:
+        """Say how many turns the conversation has with this one, where the store tells and the caller did not."""
+        conversation = request.sysvars.get("conversation_id")
+        if not isinstance(conversation, str) or "dialogue_count" in request.sysvars or not self._archive.configured:
+            return request
+        try:
+            begun = await self._archive.turns_begun(conversation, request.tenant)
+        except PlatformError:
+            return request
+        counted = {**request.sysvars, "dialogue_count": begun + 1}
+        return request.model_copy(update={"sysvars": counted}) if begun else request
 
     def _fitting(self, options: RunOptions) -> RunOptions:
         """Lower the limit of values to what this client can carry."""

@@ -119,7 +119,7 @@ async def record(handle: RunHandle, told: Outcomes) -> Record:
     view = await handle.status(patient=True)
     events: list[Event] = []
     if view.seq:
-        async for event in handle.events():
+        async for event in handle.events(live=False):
             events.append(event)
             if event.seq >= view.seq:
                 break

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -28,10 +29,9 @@ from perdure_graph.view import EventPage, RunView
 from .archive import STORE_VARIABLE, Archive, LogEntry
 from .channel import BRIEFLY, NO_WORKER, Channel, message_of
 from .fork import ForkPlan, plan_fork
+from .live import Reader
 from .workers import deserted_queues, has_worker, view_from_outside
 
-_POLL_FIRST_S = 0.05
-_POLL_MOST_S = 0.5
 # How long `status` asks the run itself, first briefly; then it says what is known from outside.
 _ASK_LONGER = timedelta(seconds=8)
 _RETRY_MARGIN_S = 0.5
@@ -132,34 +132,34 @@ class RunHandle:
         """All variables of the top frame, by node id."""
         return await self._channel.query(naming.VARIABLES, dict[str, Any])
 
-    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+    async def events(self, after: int = 0, *, live: bool = True) -> AsyncIterator[Event]:
         """Yield events in order, from the one after number `after`, until the run has ended.
 
         To resume later, pass the `seq` of the last event seen. Those that a long run keeps no more, and those of a run
         that the server has forgotten, are read from the run store.
 
+        live: where there is a run store, yield the text of an answer while a model writes it (`TextChunk.live`), and
+            `TextRewind` when some of it does not count after all. Whoever appends the text of every `TextChunk` and
+            cuts at every `TextRewind` always ends with the recorded answer. Without it, only what is recorded.
+
         Raises:
             RunNotFound: no such run.
             PlatformError: the run store is needed, and there is none or it does not answer.
         """
-        wait = _POLL_FIRST_S
-        while True:
+        with self._archive.watch(self.run_id) if live else nullcontext() as watch:
+            reader = Reader(_Source(self._channel, self._archive), after, watch)
             try:
-                page = await self._channel.query(naming.EVENTS, EventPage, after)
+                async with aclosing(reader.events()) as found:
+                    async for event in found:
+                        yield event
             except RunNotFound:
                 if not self._archive.configured:
                     raise
-                async for event in self._archive.history(self.run_id, after):
+            else:
+                return
+            async with aclosing(reader.recorded()) as found:
+                async for event in found:
                     yield event
-                return
-            older = await self._archive.events(self.run_id, after, page.first) if page.first > after + 1 else []
-            for event in [*older, *page.events]:
-                yield event
-                after = event.seq
-            if page.ended:
-                return
-            wait = _POLL_FIRST_S if page.events else min(wait * 1.5, _POLL_MOST_S)
-            await asyncio.sleep(wait)
 
     def log(self, after: int = 0, *, follow: bool = True) -> AsyncIterator[LogEntry]:
         """Yield what the run store has of the run and of the windows of its iterations, in the order of recording.
@@ -314,6 +314,26 @@ class RunHandle:
         queue = self._task_queue if forgotten else (await self._channel.describe()).task_queue
         client = Client(self._temporal, queue, store=self._archive.url)
         return await client.start_request(planned.graph, planned.request, run_id)
+
+
+class _Source:
+    """Where the events of a run are: in the run itself, and in the run store."""
+
+    def __init__(self, channel: Channel, archive: Archive) -> None:
+        self._channel = channel
+        self._archive = archive
+
+    async def page(self, after: int) -> EventPage:
+        """Ask the run."""
+        return await self._channel.query(naming.EVENTS, EventPage, after)
+
+    async def older(self, after: int, before: int) -> list[Event]:
+        """Read what the run keeps no more."""
+        return await self._archive.events(self._channel.run_id, after, before)
+
+    def history(self, after: int) -> AsyncIterator[Event]:
+        """Read what is recorded."""
+        return self._archive.history(self._channel.run_id, after)
 
 
 def _as_of_now(view: RunView) -> RunView:

@@ -211,27 +211,27 @@ def test_variables_are_found_wherever_data_names_them() -> None:
     assert found[2][0] == "data.variables.0"
 
 
-MODEL = {"provider": "p", "name": "m", "mode": "chat", "completion_params": {}}
-LLM: Data = {"model": MODEL, "prompt_template": [{"role": "user", "text": "hi"}], "context": {"enabled": False}}
+AGENT: Data = {"agent_strategy_provider_name": "p", "agent_strategy_name": "s"}
 
 
 def test_node_that_cannot_run_loads_but_does_not_run_unpinned() -> None:
-    found = graph(node("l1", "llm", **LLM), node("l2", "llm", **LLM), node("l3", "llm", **LLM), edges="start>l1 l1>l2")
+    agents = [node(name, "agent", **AGENT) for name in ("l1", "l2", "l3")]
+    found = graph(*agents, edges="start>l1 l1>l2")
     with pytest.raises(InvalidGraph) as caught:
         check_runnable(found, ())
     assert [(f.node, f.level, f.field) for f in caught.value.findings] == [
         ("l1", "refused", "data.type"),
         ("l2", "refused", "data.type"),
     ]
-    assert "'type:llm'" in caught.value.findings[0].next_step
+    assert "'type:agent'" in caught.value.findings[0].next_step
     with pytest.raises(InvalidGraph):
         check_runnable(found, {"l1"})
     check_runnable(found, {"l1", "l2"})
-    check_runnable(found, {"type:llm"})
+    check_runnable(found, {"type:agent"})
 
 
 def test_report_has_a_row_for_each_node_in_order() -> None:
-    found = graph(node("l1", "llm", **LLM), node("a"), node("lost"), edges="start>l1 l1>a")
+    found = graph(node("l1", "agent", **AGENT), node("a"), node("lost"), edges="start>l1 l1>a")
     rows = [(row.node, row.level) for row in report(found) if row.level in ("same", "refused")]
     assert rows == [("start", "same"), ("l1", "refused"), ("a", "same"), ("lost", "same")]
     pinned = [row for row in report(found, {"l1"}) if row.node == "l1"]

@@ -125,6 +125,8 @@ async def rows(engine: AsyncEngine, run_id: str) -> dict[str, list[dict[str, Any
     found: dict[str, list[dict[str, Any]]] = {}
     async with engine.connect() as connection:
         for name, table in METADATA.tables.items():
+            if name != "runs" and "run_id" not in table.c:
+                continue
             column = table.c.id if name == "runs" else table.c.run_id
             fetched = (await connection.execute(select(table).where(column == run_id))).mappings()
             found[name] = sorted(

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from fakes.command_line import Done
 from perdure.cli.app import app
 from perdure.dev_state import DevStack
+from perdure_store import migrate
 from perdure_store.recorder import Recorder
 
 WINDOWS = windows()
@@ -46,9 +47,9 @@ async def test_migrate_makes_the_tables_and_takes_them_away_when_sure(empty_url:
     assert none.code == 1
     assert "perdure store migrate" in none.err or "There is no run store" in none.err
     made = await store_command("migrate", "--json", folder=tmp_path, PERDURE_STORE=empty_url)
-    assert (made.code, made.json["before"], made.json["revision"]) == (0, None, "0001"), made.err
+    assert (made.code, made.json["before"], made.json["revision"]) == (0, None, migrate.HEAD), made.err
     again = await store_command("migrate", folder=tmp_path, PERDURE_STORE=empty_url)
-    assert (again.code, again.out.strip().endswith(": revision 0001")) == (0, True)
+    assert (again.code, again.out.strip().endswith(f": revision {migrate.HEAD}")) == (0, True)
     empty = await store_command("runs", folder=tmp_path, PERDURE_STORE=empty_url)
     assert (empty.code, empty.out) == (0, "no such run is recorded\n")
     unsure = await store_command("migrate", "--to", "base", folder=tmp_path, PERDURE_STORE=empty_url)
@@ -65,7 +66,7 @@ async def test_a_store_is_looked_at_and_cleared(url: str, tmp_path: Path) -> Non
         return done
 
     status = (await call("status", "--json")).json
-    assert (status["runs"], status["open_runs"], status["blobs"], status["revision"]) == (2, 1, 1, "0001")
+    assert (status["runs"], status["open_runs"], status["blobs"], status["revision"]) == (2, 1, 1, migrate.HEAD)
     assert status["events"] == len(WINDOWS) + len(ATTENDED_OPEN)
     assert status["bytes"] > 10_000
     listed = await call("runs")

@@ -180,12 +180,11 @@ async def test_inputs_and_graphs_are_checked_before_anything_starts(perdure: Cli
     flow = Graph.from_document(document([node("start", "start", variables=[required]), end()], [("start", "end")]))
     with pytest.raises(InvalidInputs, match="q"):
         await perdure.start(flow, {})
-    model = {"provider": "p", "name": "m", "mode": "chat", "completion_params": {}}
-    llm = node("say", "llm", model=model, prompt_template=[{"role": "user", "text": "hi"}], context={"enabled": False})
-    flow = graph(llm, end(out=["say", "text"]), edges=[("start", "say"), ("say", "end")])
+    agent = node("say", "agent", agent_strategy_provider_name="p", agent_strategy_name="s")
+    flow = graph(agent, end(out=["say", "text"]), edges=[("start", "say"), ("say", "end")])
     with pytest.raises(InvalidGraph, match="say"):
         await perdure.start(flow)
-    handle = await perdure.start(flow, pins={"type:llm": Pin(outputs={"text": "pinned"})})
+    handle = await perdure.start(flow, pins={"type:agent": Pin(outputs={"text": "pinned"})})
     assert await handle.outputs() == {"out": "pinned"}
 
 

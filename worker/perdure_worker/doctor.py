@@ -11,8 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +22,9 @@ from perdure_graph.errors import PerdureError
 
 from . import temporal_cli
 from .settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from .models import Deployed
 
 MIN_PYTHON = (3, 11)
 MIN_FREE_BYTES = 1_000_000_000
@@ -52,6 +57,7 @@ def examine(settings: WorkerSettings) -> list[Check]:
         _disk(settings.cache_dir),
         _writable("cache folder", settings.cache_dir),
         *([] if settings.db is None else [_writable("database folder", settings.db.parent)]),
+        *_models(settings),
     ]
 
 
@@ -165,6 +171,38 @@ def _package(name: str, purpose: str) -> Check:
             detail=f"not installed: {purpose}",
             how_to_get="pip install 'perdure[worker]'",
         )
+
+
+def _models(settings: WorkerSettings) -> list[Check]:
+    """Examine where models are served; `perdure models check` tries them."""
+    from .models import deployed
+
+    try:
+        found = deployed(settings)
+    except ImportError as error:
+        how = "pip install 'perdure[worker]'"
+        return [Check(name="models", ok=False, detail=f"cannot be asked here: {error}", how_to_get=how)]
+    except PerdureError as error:
+        return [Check(name="models", ok=False, detail=str(error), how_to_get="Correct it: docs/models.md.")]
+    if not found:
+        how = "Set OPENAI_API_KEY or ANTHROPIC_API_KEY, or write a file and name it in PERDURE_MODELS (docs/models.md)."
+        detail = "no deployment is configured: flows that ask one run with --demo-model only"
+        return [Check(name="models", ok=False, detail=detail, how_to_get=how, required=False)]
+    return [_deployment(one) for one in found]
+
+
+def _deployment(one: Deployed) -> Check:
+    about = f"{one.provider} at {one.address or 'no address'}"
+    lacking, how = "", ""
+    try:
+        import_module(one.sdk)
+        about += f", SDK {one.sdk} {version(one.sdk)}"
+    except (ImportError, PackageNotFoundError) as error:
+        lacking, how = f"{one.sdk} cannot be imported ({error})", "pip install 'perdure[worker]'"
+    if unset := [name for name in one.variables if not os.environ.get(name, "").strip()]:
+        lacking, how = f"{', '.join(unset)} is not set", "Set it in the environment of the worker."
+    detail = f"{about}; {lacking}" if lacking else about
+    return Check(name=f"model deployment {one.name}", ok=not lacking, detail=detail, how_to_get=how, required=False)
 
 
 def _disk(folder: Path) -> Check:

@@ -1,4 +1,6 @@
-"""What a worker does around every effect: record the events that ride in it, keep its reply where a node wants that."""
+"""What a worker does around every effect: record the events that ride in it, keep its reply where a node wants that,
+and give those that ask models the worker's model runtime.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +9,40 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 from pydantic_core import to_json
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from perdure_graph.effects import Effect, EffectMeta, Reply, ReplyMeta
+from perdure_graph.errors import PlatformError
+from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_store.kept import MAX_KEPT_BYTES, key_of, scope_of
 from perdure_store.recorder import Recorder
+
+from .models import Models
 
 
 class Effects(Interceptor):
     """Acts on the `EffectMeta` of requests and answers with the `ReplyMeta` of replies."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, models: Models | None = None) -> None:
         self._recorder = recorder
+        self._models = models
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap the activity."""
-        return _Performed(next, self._recorder)
+        return _Performed(next, self._recorder, self._models)
 
 
 class _Performed(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, recorder: Recorder) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, recorder: Recorder, models: Models | None) -> None:
         super().__init__(next)
         self._recorder = recorder
+        self._models = models
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         effect = input.args[0] if input.args else None
+        if isinstance(effect, InvokeModel) and self._models is not None:
+            await self._provide(self._models)
         if not isinstance(effect, Effect) or effect.meta is None:
             return await self.next.execute_activity(input)
         recorded: Literal["yes", "no", "off"] = "no"
@@ -45,19 +56,36 @@ class _Performed(ActivityInboundInterceptor):
             return reply
         return reply.model_copy(update={"meta": ReplyMeta(recorded=recorded, cached=cached)})
 
+    async def _provide(self, models: Models) -> None:
+        from perdure_activities.models.context import RUNTIME
+
+        try:
+            RUNTIME.set(await models.runtime())
+        except PlatformError as error:
+            raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None
+
     async def _reply(self, input: ExecuteActivityInput, effect: Effect, meta: EffectMeta) -> tuple[Any, bool]:
         """Take the reply to an equal request where the node allows that, else perform the effect."""
-        if meta.cache is None or meta.retry != "safe":
+        if meta.cache is None or meta.retry != "safe" or not effect.may_be_kept():
             return await self.next.execute_activity(input), False
         scope, key = scope_of(meta, meta.cache.scope), key_of(effect)
         kept = await self._recorder.find(scope, key)
         if kept is not None and (known := _read(effect, kept)) is not None:
-            return known, True
+            return await _free_of_charge(effect, known), True
         reply = await self.next.execute_activity(input)
         if isinstance(reply, Reply) and reply.worth_keeping() and len(to_json(reply)) <= MAX_KEPT_BYTES:
             kept = reply.model_dump(mode="json", exclude={"meta"})
             await self._recorder.keep(scope, key, meta.run_id, kept, meta.cache.ttl_s)
         return reply, False
+
+
+async def _free_of_charge(effect: Effect, known: Reply) -> Reply:
+    """Account for an answer of a model that nobody has to pay."""
+    if not (isinstance(effect, InvokeModel) and isinstance(known, ModelAnswer)):
+        return known
+    from perdure_activities.models.context import current
+
+    return await current().cached(effect, known)
 
 
 def _read(effect: Effect, kept: dict[str, Any]) -> Reply | None:

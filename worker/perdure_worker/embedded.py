@@ -16,6 +16,7 @@ from temporalio.client import Client
 
 from perdure_graph.errors import PlatformError
 
+from .demo_model import own_demo_model
 from .payloads import codec_endpoint, own_blobs
 from .pools import close_pools
 from .processes import WorkerHandle, start_here, start_process
@@ -161,6 +162,7 @@ async def embedded(
             cleanup.push_async_callback(server.stop)
             # A version takes no run before somebody makes it the current one, and here nobody does.
             chosen = chosen.model_copy(update={"address": server.address, "versioning": False})
+        chosen = await own_demo_model(chosen, cleanup)
         client = await connect(chosen)
 
         async def start_worker() -> WorkerHandle:

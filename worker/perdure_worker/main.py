@@ -49,6 +49,7 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
         PlatformError: no server, no such store, a broken plug-in, or the smoke run failed.
     """
     from . import pools, runtime, smoke
+    from .models import asking
     from .store import recording
 
     stop = asyncio.Event()
@@ -58,8 +59,10 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     client = await runtime.connect(settings)
     if settings.smoke:
         await smoke.smoke_worker(client, settings)
-    async with recording(settings) as recorder:
-        polling = await runtime.start_polling(runtime.make_worker(client, settings, recorder=recorder))
+    async with recording(settings) as recorder, asking(settings, recorder) as models:
+        worker = runtime.make_worker(client, settings, recorder=recorder, models=models)
+        polling = await runtime.start_polling(worker)
+        models.warm()
         ready({"ready": True, "pid": os.getpid(), "task_queue": settings.task_queue})
         log.info("worker ready", address=settings.address, task_queue=settings.task_queue)
         stopping = asyncio.create_task(stop.wait())

@@ -14,6 +14,7 @@ from temporalio.client import Client
 from perdure_graph.errors import PlatformError
 
 from .child import Child, spawn
+from .models import asking
 from .runtime import Polling, make_worker, start_polling
 from .settings import WorkerSettings
 from .store import recording
@@ -119,7 +120,9 @@ async def start_here(client: Client, settings: WorkerSettings) -> WorkerHere:
     """Start a worker inside this process."""
     async with AsyncExitStack() as cleanup:
         recorder = await cleanup.enter_async_context(recording(settings))
-        polling = await start_polling(make_worker(client, settings, recorder=recorder))
+        models = await cleanup.enter_async_context(asking(settings, recorder))
+        polling = await start_polling(make_worker(client, settings, recorder=recorder, models=models))
+        models.warm()
         return WorkerHere(polling, cleanup.pop_all())
 
 

@@ -24,6 +24,7 @@ from . import plugins
 from .blobs import noted, tell
 from .effects import Effects
 from .limits import ReplyLimit
+from .models import Models
 from .observe import LogContext
 from .runner import Runner
 from .settings import WorkerSettings
@@ -69,10 +70,12 @@ def make_worker(
     workflows: list[type] | None = None,
     activities: list[plugins.Activity] | None = None,
     recorder: Recorder | None = None,
+    models: Models | None = None,
 ) -> Worker:
     """Build a worker; it runs nothing yet. By default with all registered workflows and activities.
 
     recorder: where events are recorded; nowhere by default.
+    models: gives activities that ask models their runtime; without it they fail and say so.
     """
     modules = plugins.passthrough_modules()
     plugins.warm(modules)
@@ -90,7 +93,7 @@ def make_worker(
             LogContext(),
             HoldReplies(client.data_converter),
             ReplyLimit(largest),
-            Effects(recorder or Recorder(OFF)),
+            Effects(recorder or Recorder(OFF), models),
         ],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_activities=slots,

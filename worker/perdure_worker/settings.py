@@ -7,13 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from perdure_graph.naming import NAMESPACE, TASK_QUEUE
 from perdure_payloads import PayloadSettings
 
 ENV_PREFIX = "PERDURE_"
+START_DEMO = "start"
 DEFAULT_STORE = "sqlite:///.perdure/runs.db"
 
 
@@ -45,6 +46,10 @@ class WorkerSettings(PayloadSettings):
     store: where runs are recorded: `sqlite:///path` (or just the path), `postgresql://...`, or `off`. None is
         `.perdure/runs.db` for a worker, a file beside `db` or a temporary one for an embedded stack.
     store_limit_s: how long an effect may wait for a run store that is slow; then its events are sent again later.
+    models: file that says which models are served where (docs/models.md); without it the keys in the environment count.
+    demo_model: base URL of a fake provider that answers for every model, `http://host:port/v1`, instead of `models`;
+        with `start` an embedded stack starts one of its own.
+    demo_script: what that one is to say (YAML, docs/models.md); without it, it makes answers up.
     ui_port: port of the embedded server's web UI; None takes a free one when a UI is asked for.
     max_concurrent_activities: activities (and local activities) in flight per worker.
     max_cached_workflows: runs kept in memory between their tasks; 0 replays on each task.
@@ -76,6 +81,9 @@ class WorkerSettings(PayloadSettings):
     db: Path | None = None
     store: str | None = Field(default=None, repr=False)
     store_limit_s: float = Field(default=1.0, gt=0, le=4)
+    models: Path | None = None
+    demo_model: str | None = None
+    demo_script: Path | None = None
     ui_port: int | None = Field(default=None, ge=1, le=65535)
     max_concurrent_activities: int = Field(default=200, ge=1)
     max_cached_workflows: int = Field(default=1000, ge=0)
@@ -91,6 +99,12 @@ class WorkerSettings(PayloadSettings):
     build_id: str = Field(default_factory=package_version, min_length=1)
     versioning: bool = False
     versioning_behavior: Literal["pinned", "auto_upgrade"] = "pinned"
+
+    @field_validator("models", "demo_model", "demo_script", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        # Compose files hand variables on that may be empty; an empty path would be the working directory.
+        return None if isinstance(value, str) and not value.strip() else value
 
     def to_env(self) -> dict[str, str]:
         """Write the settings as environment variables of a child process (secrets in clear text)."""

@@ -7,7 +7,7 @@ Third-party nodes declare their own subclasses next to their node type.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -82,6 +82,14 @@ class Effect(BaseModel):
     def budget_s(self) -> float:
         """Seconds one attempt may take before Temporal gives it up (start-to-close)."""
         return 60.0
+
+    def may_be_kept(self) -> bool:
+        """Whether an equal request asks for the same at another time."""
+        return True
+
+    def identity(self) -> dict[str, Any]:
+        """Give what makes requests equal, as JSON."""
+        return self.model_dump(mode="json", exclude={"meta"})
 
     def default_retry(self) -> RetryClass:
         """How it may be repeated where the node does not say."""

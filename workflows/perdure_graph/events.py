@@ -158,13 +158,47 @@ class VariablesSet(_Event):
 
 
 class TextChunk(_Event):
-    """A piece of the answer, in reading order. `selector` is the variable it comes from, empty for plain text."""
+    """A piece of the answer, in reading order. `selector` is the variable it comes from, empty for plain text.
+
+    live: read from the run store while it is written, so neither recorded nor numbered: `seq` is that of the event
+        before it, and `offset` counts the characters of the answer before it.
+    """
 
     type: Literal["text_chunk"] = "text_chunk"
     node_id: str
     text: str
     selector: tuple[str, ...] = ()
     frame: str = ""
+    live: bool = False
+    offset: int = 0
+
+
+class TextStream(_Event):
+    """From here on the answer is what an effect of a node writes; its whole text follows as a `TextChunk`.
+
+    key: of the effect; a later `TextStream` of the same variable replaces it.
+    start: characters of the answer before it.
+    """
+
+    type: Literal["text_stream"] = "text_stream"
+    node_id: str
+    selector: tuple[str, ...]
+    frame: str = ""
+    key: str
+    start: int = 0
+
+
+class TextRewind(_Event):
+    """What was shown live of a variable does not count: keep the first `to` characters of the answer.
+
+    Made for a reader, so neither recorded nor numbered: `seq` is that of the event before it.
+    """
+
+    type: Literal["text_rewind"] = "text_rewind"
+    node_id: str
+    selector: tuple[str, ...]
+    frame: str = ""
+    to: int
 
 
 class FormRequired(_NodeEvent):
@@ -233,6 +267,8 @@ Event = Annotated[
     | VariableUpdated
     | VariablesSet
     | TextChunk
+    | TextStream
+    | TextRewind
     | FormRequired
     | FormFilled
     | FormTimeout

@@ -185,6 +185,11 @@ class Graph:
         }
 
     @cached_property
+    def answer_variables(self) -> frozenset[tuple[str, ...]]:
+        """The variables that response nodes of the top frame print."""
+        return frozenset(part for parts in self.segments.values() for part in parts if not isinstance(part, str))
+
+    @cached_property
     def assigner_blocks(self) -> dict[str, frozenset[str]]:
         """For each response node, the nodes that write a variable which it prints."""
         writers = [

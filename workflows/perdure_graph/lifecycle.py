@@ -148,6 +148,8 @@ def perform(m: Machine, frame: Frame, node: Node, run: NodeRun, effect: Effect) 
     title = f"{node.title} {items}" if items else node.title
     meta = effect_meta(m, frame, node, run, key, effect)
     run.once = run.once or meta.retry == "never"
+    effect = stream.aimed(m, frame, node, effect)
+    stream.effect_asked(m, key, effect)
     m.out.append(Call(key=key, node_id=node.id, title=title, effect=effect.model_copy(update={"meta": meta})))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from . import lifecycle, pool, stream
 from .errors import InvalidInputs
-from .events import NodeFinished, NodeStarted, TextChunk, VariableUpdated
+from .events import NodeFinished, NodeStarted, VariableUpdated
 from .graph import Graph, Node
 from .machine import Machine
 from .request import Reused, Said
@@ -107,7 +107,7 @@ def _count_and_say(m: Machine, run: NodeRun, known: Reused) -> None:
         m.state.outputs.update(one.outputs)
         m.state.files.extend(one.files)
         if one.text:
-            m.emit(TextChunk, node_id=one.node_id, text=one.text, frame=one.frame)
+            stream.say(m, one.node_id, one.text, frame=one.frame)
 
 
 def _texts(said: Sequence[Said]) -> dict[int, list[str]]:

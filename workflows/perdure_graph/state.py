@@ -131,13 +131,20 @@ class Held(BaseModel):
 
 
 class StreamState(BaseModel):
-    """Which response nodes stream, in which order, and how far (see `stream`)."""
+    """Which response nodes stream, in which order, and how far (see `stream`).
+
+    writers: the last effect that writes a variable of the answer, by `node.name`; `told`: the one that readers follow.
+    said: characters of the answer so far.
+    """
 
     reached: dict[str, set[str]] = {}
     queue: deque[str] = deque()
     known: set[str] = set()
     segment: int = 0
     chunks: dict[str, list[str]] = {}
+    writers: dict[str, str] = {}
+    told: str = ""
+    said: int = 0
 
 
 class RunState(BaseModel):

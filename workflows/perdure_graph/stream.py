@@ -3,7 +3,8 @@
 Each response node (answer, end) has a template of texts and variables. It may stream as soon as some path from the
 root to it has every *blocking* edge taken (edges out of branches, containers and response nodes, and out of
 assigners that write one of its variables). One response node streams at a time, in the order they become reachable;
-a variable that is not there yet holds back what follows it.
+a variable that is not there yet holds back what follows it. While an effect writes the text of that variable, readers
+are told which one (`TextStream`), so that they can follow it where it is written.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import pool
-from .events import TextChunk
+from .effects import Effect
+from .events import TextChunk, TextStream
 from .graph import Graph, Node, OutEdge
 from .machine import Machine
+from .models.effects import InvokeModel, StreamTo
 from .nodes.base import Missing
 from .state import Frame
 from .values import to_markdown
@@ -46,6 +49,34 @@ def chunks(m: Machine, node: Node, pieces: Iterable[str]) -> None:
     m.state.stream.chunks[f"{node.id}.text"] = list(pieces)
 
 
+def aimed(m: Machine, frame: Frame, node: Node, effect: Effect) -> Effect:
+    """Say in an effect where its text is to be read while it is written: where the answer prints it, else nowhere."""
+    if not isinstance(effect, InvokeModel):
+        return effect
+    printed = () if frame.id or m.state.scope else m.graph.answer_variables
+    selector = next((found for name in node.type.streams if (found := (node.id, name)) in printed), None)
+    target = None if selector is None else StreamTo(node_id=node.id, selector=selector)
+    return effect.model_copy(update={"stream": target})
+
+
+def effect_asked(m: Machine, key: str, effect: Effect) -> None:
+    """Note who writes a variable of the answer, and tell readers if it is its turn."""
+    if not isinstance(effect, InvokeModel) or effect.stream is None:
+        return
+    selector, stream = effect.stream.selector, m.state.stream
+    stream.writers[".".join(selector)] = key
+    if stream.queue:
+        segments = m.graph.segments[stream.queue[0]]
+        if stream.segment < len(segments) and segments[stream.segment] == selector:
+            _tell(m, selector)
+
+
+def say(m: Machine, node_id: str, text: str, selector: tuple[str, ...] = (), frame: str = "") -> None:
+    """Emit a piece of the answer."""
+    m.state.stream.said += len(text)
+    m.emit(TextChunk, node_id=node_id, text=text, selector=selector, frame=frame)
+
+
 def respond(m: Machine, frame: Frame, node: Node, outputs: Mapping[str, Any]) -> None:
     """Take the outputs of a response node into the outputs of the run."""
     if node.type.name != "answer":
@@ -54,7 +85,7 @@ def respond(m: Machine, frame: Frame, node: Node, outputs: Mapping[str, Any]) ->
     text = str(outputs.get("answer", ""))
     m.state.files.extend(outputs.get("files") or [])
     if frame.id and text:
-        m.emit(TextChunk, node_id=node.id, text=text, frame=frame.id)
+        say(m, node.id, text, frame=frame.id)
     merge_answers(m, frame, [text])
 
 
@@ -80,8 +111,7 @@ def flush(m: Machine) -> None:
                 _print(m, response, part)
             else:
                 _print_variable(m, part)
-        stream.queue.popleft()
-        stream.segment = 0
+        _next_response(m)
 
 
 def _expand(m: Machine, start: str) -> None:
@@ -123,10 +153,27 @@ def _advance(m: Machine) -> None:
             if isinstance(part, str):
                 _print(m, response, part)
             elif not _print_variable(m, part) and not _never_comes(m, part[0]):
+                _tell(m, part)
                 return
             stream.segment += 1
-        stream.queue.popleft()
-        stream.segment = 0
+            stream.told = ""
+        _next_response(m)
+
+
+def _next_response(m: Machine) -> None:
+    stream = m.state.stream
+    stream.queue.popleft()
+    stream.segment, stream.told = 0, ""
+
+
+def _tell(m: Machine, selector: tuple[str, ...]) -> None:
+    """Tell readers which effect in flight writes the variable that comes next."""
+    stream = m.state.stream
+    key = stream.writers.get(".".join(selector))
+    if key is None or key == stream.told or key not in m.state.tasks:
+        return
+    stream.told = key
+    m.emit(TextStream, node_id=selector[0], selector=selector, key=key, start=stream.said)
 
 
 def _print_variable(m: Machine, selector: tuple[str, ...]) -> bool:
@@ -152,4 +199,4 @@ def _never_comes(m: Machine, node_id: str) -> bool:
 
 def _print(m: Machine, node_id: str, text: str, selector: tuple[str, ...] = ()) -> None:
     if text:
-        m.emit(TextChunk, node_id=node_id, text=text, selector=selector)
+        say(m, node_id, text, selector)

@@ -6,13 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
-from .events import Event, HoldReason
+from .events import Event, HoldReason, TextStream
 from .graph import Graph
 from .nodes.base import Form
 from .request import RunError, RunResult, RunStatus
 from .sizes import size_of
 from .state import IterationRun, LoopRun, NodeRun, RunState
 from .step import reasons
+from .streams import open_stream
 
 PAGE_EVENTS = 500
 # A query answer may hold 2 MiB; a page keeps well below, and so does every single event.
@@ -99,6 +100,7 @@ class EventPage(BaseModel):
     """Events after a number, oldest first. `ended` says that none will follow the last of `events`.
 
     first: number of the oldest event that the run still keeps; older ones are in the run store only.
+    open: the stream that was open before `events`: whoever goes on from there may have been shown some of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,6 +108,7 @@ class EventPage(BaseModel):
     events: list[SerializeAsAny[Event]]
     ended: bool
     first: int = 1
+    open: TextStream | None = None
 
 
 def view(graph: Graph, state: RunState, now: int) -> RunView:
@@ -185,7 +188,8 @@ def events_after(state: RunState, after: int) -> EventPage:
             break
         page.append(shown)
     over = state.ended and start + len(page) >= len(state.events)
-    return EventPage(events=page, ended=over, first=first + 1)
+    before = open_stream(state.events[:start]) if after and state.stream.writers else None
+    return EventPage(events=page, ended=over, first=first + 1, open=before)
 
 
 def _without_values(event: Event, size: int) -> Event:

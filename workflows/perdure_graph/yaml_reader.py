@@ -89,8 +89,10 @@ def _entry(mapping: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] |
     return next((pair for pair in mapping.value if pair[0].value == key), None)
 
 
-def read(source: str | bytes) -> Reading:
+def read(source: str | bytes, *, plain_keys: bool = False) -> Reading:
     """Read one document.
+
+    plain_keys: whether keys are the text that they are written as, so that `on:` is no boolean.
 
     Raises:
         InvalidGraph: the text is not one plain YAML or JSON document within the limits; says the line.
@@ -101,7 +103,7 @@ def read(source: str | bytes) -> Reading:
             return Reading(_from_json(text), text)
         except (ValueError, RecursionError):
             pass  # YAML written in flow style, or JSON with a fault: the YAML reader knows the line
-    builder = _Builder()
+    builder = _Builder(plain_keys)
     try:
         for event in cast("Iterator[Any]", yaml.parse(text, Loader=_LOADER)):
             builder.feed(event)
@@ -216,7 +218,8 @@ class _Open:
 class _Builder:
     """Build data from parse events without recursion, counting what aliases would grow to."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain_keys: bool = False) -> None:
+        self.plain_keys = plain_keys
         self.data: Any = None
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[Any, _Size]] = {}
@@ -247,6 +250,8 @@ class _Builder:
     def _scalar(self, event: Any, line: int) -> None:
         self._count(1, len(event.value), line)
         value = _scalar_value(event, line)
+        if self.plain_keys and value is not _MERGE and self._at_key():
+            value = event.value
         if event.anchor:
             if value is _MERGE:
                 _refuse("a merge key cannot have an anchor.", line)
@@ -295,11 +300,13 @@ class _Builder:
         if self.nodes - self.aliased > MAX_NODES:
             _refuse(f"the document has more than {MAX_NODES} values.", line, "Split it.")
 
+    def _at_key(self) -> bool:
+        top = self.stack[-1] if self.stack else None
+        return top is not None and isinstance(top.value, dict) and top.key is None and not top.merge_next
+
     def _expect_value(self, line: int) -> None:
-        if self.stack:
-            top = self.stack[-1]
-            if isinstance(top.value, dict) and top.key is None and not top.merge_next:
-                _refuse("a key must be text, not a list or a mapping.", line)
+        if self._at_key():
+            _refuse("a key must be text, not a list or a mapping.", line)
 
     def _put(self, value: Any, line: int, height: int) -> None:
         if not self.stack:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from .models_cmd import models
 from .payloads_cmd import blobs, codec_server
 from .store_cmd import store
 from .versions_cmd import deployment, replay
@@ -43,6 +44,9 @@ Inputs = Annotated[Path | None, typer.Option("--inputs", help="JSON or YAML file
 Pins = Annotated[Path | None, typer.Option("--pins", help="JSON or YAML file of nodes that answer as told.")]
 Query = Annotated[str | None, typer.Option("--query", help="The message of the user (chatflows).")]
 Conversation = Annotated[Path | None, typer.Option("--conversation", help="File of conversation variables.")]
+ConversationId = Annotated[
+    str | None, typer.Option("--conversation-id", metavar="ID", help="The conversation to go on with: its first run.")
+]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the run; the same id never runs twice.")]
 Parallel = Annotated[int | None, typer.Option("--max-parallel", min=1, help="Effects in flight at once.")]
 OnFailure = Annotated[
@@ -50,6 +54,10 @@ OnFailure = Annotated[
 ]
 Deadline = Annotated[
     float | None, typer.Option("--deadline", metavar="SECONDS", min=0.001, help="The run fails when it takes longer.")
+]
+DemoModel = Annotated[bool, typer.Option("--demo-model", help="Have a fake provider answer for every model: no key.")]
+DemoScript = Annotated[
+    Path | None, typer.Option("--demo-script", metavar="FILE", help="YAML file of what the fake provider answers.")
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Shown with the run.")]
 
@@ -62,6 +70,7 @@ def run(
     pins: Pins = None,
     query: Query = None,
     conversation: Conversation = None,
+    conversation_id: ConversationId = None,
     run_id: RunId = None,
     max_parallel: Parallel = None,
     on_failure: OnFailure = "fail",
@@ -71,18 +80,23 @@ def run(
         typer.Option("--submit", metavar="NODE=ACTION[,FIELD=VALUE...]", help="Answer a human-input form."),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it on a server and leave it there.")] = False,
+    demo_model: DemoModel = False,
+    demo_script: DemoScript = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Run a flow to its end; without a server on a stack of its own."""
     from . import run as runs
-    from .connect import configured
+    from .connect import Demo, configured
 
     options = runs.options_of(max_parallel, on_failure, deadline)
-    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, run_id, options, submit or [])
+    asked = runs.Asked(
+        flow, pairs or [], inputs, pins, query, conversation, conversation_id, run_id, options, submit or []
+    )
     if detach:
         _finish(lambda out: runs.start(asked, address, out), as_json, run_id)
-    _finish(lambda out: runs.run(asked, configured(address), out), as_json, run_id)
+    demo = Demo.of(demo_model, demo_script)
+    _finish(lambda out: runs.run(asked, configured(address), out, demo), as_json, run_id)
 
 
 @app.command()
@@ -93,6 +107,7 @@ def start(
     pins: Pins = None,
     query: Query = None,
     conversation: Conversation = None,
+    conversation_id: ConversationId = None,
     run_id: RunId = None,
     max_parallel: Parallel = None,
     on_failure: OnFailure = "fail",
@@ -104,7 +119,7 @@ def start(
     from . import run as runs
 
     options = runs.options_of(max_parallel, on_failure, deadline)
-    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, run_id, options)
+    asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, conversation_id, run_id, options)
     _finish(lambda out: runs.start(asked, address, out), as_json, run_id)
 
 
@@ -135,15 +150,19 @@ def test(
     flow: Annotated[
         Path | None, typer.Option("--flow", help="The flow that the case is for; by default it is written beside it.")
     ] = None,
+    demo_model: DemoModel = False,
+    demo_script: DemoScript = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Run the case files of flows; exit code 1 when a case fails."""
     from . import tests_cmd
+    from .connect import Demo
 
     if from_run is not None:
         _finish(lambda out: tests_cmd.test_from_run(from_run, output, flow, address, out), as_json, from_run)
-    _finish(lambda out: tests_cmd.test_flows(paths or [], jobs, address, out), as_json)
+    demo = Demo.of(demo_model, demo_script)
+    _finish(lambda out: tests_cmd.test_flows(paths or [], jobs, address, out, demo), as_json)
 
 
 @app.command()
@@ -271,11 +290,14 @@ def list_runs(
 def dev(
     db: Annotated[Path | None, typer.Option("--db", help="SQLite file that keeps the runs.")] = None,
     ui_port: Annotated[int | None, typer.Option("--ui-port", min=1, max=65535, help="Port of the web UI.")] = None,
+    demo_model: DemoModel = False,
+    demo_script: DemoScript = None,
 ) -> None:
     """Run a server, a worker and the web UI until Ctrl-C; other commands find it."""
+    from .connect import Demo
     from .dev import dev as work
 
-    _finish(lambda out: work(db, ui_port, out), as_json=False)
+    _finish(lambda out: work(db, ui_port, out, Demo.of(demo_model, demo_script)), as_json=False)
 
 
 @app.command()
@@ -371,6 +393,7 @@ def _finish(work: Callable[[Output], Coroutine[Any, Any, int]], as_json: bool, r
 
 app.add_typer(blobs)
 app.add_typer(deployment)
+app.add_typer(models)
 app.command()(replay)
 app.add_typer(store)
 app.command()(codec_server)

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perdure_graph.errors import InvalidInputs, PlatformError
@@ -32,6 +33,22 @@ class Server:
     task_queue: str
     blobs: str | None = None
     store: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A fake provider in place of all models; `script` says what it answers."""
+
+    script: Path | None = None
+
+    @classmethod
+    def of(cls, wanted: bool, script: Path | None) -> Demo | None:
+        """Read the options `--demo-model` and `--demo-script`; the second implies the first."""
+        return cls(script) if wanted or script is not None else None
+
+    def settings(self) -> dict[str, Any]:
+        """Give the settings of the stack."""
+        return {"demo_model": "start", "demo_script": self.script}
 
 
 def configured(address: str | None) -> Server | None:
@@ -102,21 +119,27 @@ def payload_settings(server: Server | None) -> PayloadSettings:
 
 @asynccontextmanager
 async def connected(
-    server: Server | None, say: Callable[[str], None], *, worker_process: bool
+    server: Server | None, say: Callable[[str], None], *, worker_process: bool, demo: Demo | None = None
 ) -> AsyncGenerator[Client]:
     """Connect to a server, or to a stack of our own for the length of the block when there is none.
 
     worker_process: whether the worker of that stack gets a process of its own: better for many runs, slower to start.
+    demo: that stack has a fake provider answer for every model.
 
     Raises:
         PlatformError: no server answers, or a stack cannot be started.
     """
     if server is not None:
+        if demo is not None:
+            raise InvalidInputs(
+                f"--demo-model needs workers of our own, and the run goes to the server {server.address!r}. Leave "
+                "--address out, or start the server with `perdure dev --demo-model`."
+            )
         yield await connect(server)
         return
     from perdure.client import Client
 
-    chosen = settings(address=None, db=None, ui_port=None)
+    chosen = settings(address=None, db=None, ui_port=None, **(demo.settings() if demo else {}))
     async with own_stack(say, chosen, worker_process=worker_process) as stack:
         yield Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout, store=stack.store_url)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from perdure_graph.errors import PlatformError
 
 from ..dev_state import DevStack, announced
-from .connect import lacks_worker, own_stack, required, settings
+from .connect import Demo, lacks_worker, own_stack, required, settings
 from .follow import interrupts
 from .output import FAILED, OK, Output
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOOK_S = 1.0
 
 
-async def dev(db: Path | None, ui_port: int | None, out: Output) -> int:
+async def dev(db: Path | None, ui_port: int | None, out: Output, demo: Demo | None = None) -> int:
     """Run a server, a worker and the web UI until Ctrl-C.
 
     Raises:
@@ -28,7 +28,7 @@ async def dev(db: Path | None, ui_port: int | None, out: Output) -> int:
     """
     given: dict[str, Any] = {"address": None}
     given |= {name: value for name, value in (("db", db), ("ui_port", ui_port)) if value is not None}
-    chosen = settings(**given)
+    chosen = settings(**given, **(demo.settings() if demo else {}))
     async with own_stack(out.note, chosen, ui=True) as stack:
         state = DevStack(
             os.getpid(),
@@ -44,6 +44,8 @@ async def dev(db: Path | None, ui_port: int | None, out: Output) -> int:
             out.say(f"web UI:     {stack.ui_url}")
             out.say(f"task queue: {stack.task_queue}")
             out.say("runs:       " + (f"kept in {chosen.db}" if chosen.db else "in memory; --db FILE keeps them"))
+            if demo is not None:
+                out.say("models:     simulated, every one of them")
             out.say("`perdure start FLOW` in another terminal finds this server. Ctrl-C ends it.")
             await _until(asked, stack, out)
             out.note("shutting down")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from perdure_graph.errors import CommandRefused
-from perdure_graph.events import Event, FormRequired, RunPaused
+from perdure_graph.events import Event, FormRequired, NodeFinished, RunPaused
 from perdure_graph.request import RunResult, RunStatus
 from perdure_graph.view import FormView, HeldView
 
@@ -36,7 +36,7 @@ class Waiting:
 
 
 class Follower:
-    """Follows one run."""
+    """Follows one run. `simulated` are the nodes so far that a fake provider answered."""
 
     def __init__(self, handle: RunHandle, view: View, answers: Answers, out: Output) -> None:
         self._handle = handle
@@ -44,6 +44,7 @@ class Follower:
         self._answers = answers
         self._out = out
         self._answered: set[str] = set()
+        self.simulated: dict[str, None] = {}
 
     async def follow(self, server: Server | None) -> RunResult | Waiting:
         """Follow to the end, or to the first pause that only an answer from elsewhere ends."""
@@ -53,11 +54,16 @@ class Follower:
                 async for event in self._handle.events():
                     heard()
                     self._view.show(event)
+                    self._look(event)
                     if (left := await self._react(event)) is not None:
                         return left
             return await self._handle.result()
         finally:
             counting.cancel()
+
+    def _look(self, event: Event) -> None:
+        if isinstance(event, NodeFinished) and event.process_data.get("simulated"):
+            self.simulated[event.title or event.node_id] = None
 
     async def _react(self, event: Event) -> Waiting | None:
         match event:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from perdure_graph.events import Event
+from perdure_graph.events import Event, TextStream
 from perdure_graph.request import ENDED
 from perdure_graph.view import RunView
 
@@ -86,7 +86,7 @@ async def events(run_id: str, address: str | None, out: Output, *, after: int, f
         last = None if follow else (await handle.status(patient=True)).seq
         if last is not None and after >= last:
             return OK
-        async with aclosing(_events(handle, after)) as found:
+        async with aclosing(_events(handle, after, live=follow)) as found:
             async for event in found:
                 heard()
                 _show_event(event, board, out)
@@ -95,8 +95,8 @@ async def events(run_id: str, address: str | None, out: Output, *, after: int, f
     return OK
 
 
-def _events(handle: RunHandle, after: int) -> AsyncGenerator[Event]:
-    return cast("AsyncGenerator[Event]", handle.events(after))
+def _events(handle: RunHandle, after: int, *, live: bool) -> AsyncGenerator[Event]:
+    return cast("AsyncGenerator[Event]", handle.events(after, live=live))
 
 
 def _show_event(event: Event, board: Board, out: Output) -> None:
@@ -112,7 +112,9 @@ def _line(event: Event, board: Board) -> str:
     about: list[str] = []
     if row is not None:
         about.append(f"{getattr(event, 'frame', '')}{row.title} ({row.kind})")
-    for name in ("status", "index", "text", "error", "action"):
+    if isinstance(event, TextStream):
+        about.append(f"{event.node_id}.{event.selector[-1]} as {event.key!r} writes it")
+    for name in ("status", "index", "text", "to", "error", "action"):
         value = getattr(event, name, None)
         if value is not None and value != "":
             about.append(f"{name}={value!r}" if name in ("text", "error") else f"{name}={value}")

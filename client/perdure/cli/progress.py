@@ -20,6 +20,7 @@ from perdure_graph.request import RunStatus
 from perdure_graph.view import RunView
 
 from .board import OPEN, Board, Row
+from .spoken import Lines, Spoken
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -90,15 +91,20 @@ def describe(row: Row) -> str:
 
 
 class LineView:
-    """One line for each node that ends; nodes within containers only when something is wrong with them."""
+    """One line for each node that ends; nodes within containers only when something is wrong with them.
+
+    Text that a model writes comes between them, as it is written.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self.board = Board()
         self._stream = stream
+        self._lines = Lines(stream)
         self._tenths: dict[str, int] = {}
 
     def show(self, event: Event) -> None:
         """Append a line when there is something to say."""
+        self._lines.take(event)
         row = self.board.apply(event)
         if row is None:
             return
@@ -126,34 +132,39 @@ class LineView:
                 self._line("running", row, None, "")
 
     def hold(self) -> None:
-        """Do nothing: lines stay."""
+        """End the line of a text; lines stay."""
+        self._lines.end()
 
     def close(self, status: RunStatus | None = None) -> None:
         """Settle the rows."""
+        self._lines.end()
         if status is not None:
             self.board.close(status)
 
     def _line(self, state: str, row: Row, elapsed: float | None, frame: str) -> None:
         seconds = "" if elapsed is None else f"{elapsed:.2f} s"
+        self._lines.end()
         text = f"  {state:<10} {frame}{row.title} ({row.kind})  {seconds:>8}  {describe(row)}".rstrip()
         self._stream.write(text + "\n")
         self._stream.flush()
 
 
 class LiveView:
-    """A table with a row per node, redrawn while the run goes on."""
+    """A table with a row per node, redrawn while the run goes on; below it the end of what a model is writing."""
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
 
         self.board = Board()
         self._console = console
-        self._live = Live(console=console, auto_refresh=False, get_renderable=self._table, transient=True)
+        self._spoken = Spoken()
+        self._live = Live(console=console, auto_refresh=False, get_renderable=self.picture, transient=True)
         self._heard: dict[str, float] = {}
         self._ticking: asyncio.Task[None] | None = None
 
     def show(self, event: Event) -> None:
         """Take in an event; the next redraw shows it."""
+        self._spoken.take(event)
         row = self.board.apply(event)
         if row is not None and row.state in OPEN:
             self._heard.setdefault(row.node_id, time.monotonic())
@@ -189,11 +200,23 @@ class LiveView:
             self._live.refresh()
             await asyncio.sleep(_REFRESH_S)
 
-    def _table(self, *, whole: bool = False) -> RenderableType:
+    def picture(self) -> RenderableType:
+        """Give the table, and below it the last lines of the answer while there are live ones."""
+        from rich.console import Group
+        from rich.text import Text
+
+        if not self._spoken.live:
+            return self._table()
+        width, height = self._console.size
+        lines = Text(self._spoken.text[-width * height :]).wrap(self._console, width)
+        tail = lines[-max(1, height // 3) :]
+        return Group(self._table(taken=len(tail)), *tail)
+
+    def _table(self, *, whole: bool = False, taken: int = 0) -> RenderableType:
         from rich.table import Table
 
         rows = list(self.board.rows.values())
-        room = max(3, self._console.size.height - 2)
+        room = max(3, self._console.size.height - 2 - taken)
         hidden = 0
         if not whole and len(rows) > room:
             # What still runs matters most; then what ended last.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from perdure_graph.request import Pin, RunError, RunOptions, RunRequest, RunResu
 from perdure_graph.step import check_request
 
 from . import given
-from .connect import Server, connect, connected, required
+from .connect import Demo, Server, connect, connected, required
 from .follow import Follower, Waiting, interrupts, settled, unless
 from .forms import Answers, command, option, render, render_held
 from .output import FAILED, INTERRUPTED, OK, Output
@@ -37,6 +37,7 @@ class Asked:
     pins: Path | None = None
     query: str | None = None
     conversation: Path | None = None
+    conversation_id: str | None = None
     run_id: str | None = None
     options: RunOptions = field(default_factory=RunOptions)
     submits: list[str] = field(default_factory=list[str])
@@ -67,6 +68,7 @@ class Prepared:
             run_id=asked.run_id,
             query=asked.query,
             conversation=self.conversation,
+            conversation_id=asked.conversation_id,
             pins=self.pins,
             options=self.options,
         )
@@ -104,10 +106,10 @@ async def start(asked: Asked, address: str | None, out: Output) -> int:
     return OK
 
 
-async def run(asked: Asked, server: Server | None, out: Output) -> int:
+async def run(asked: Asked, server: Server | None, out: Output, demo: Demo | None = None) -> int:
     """Run a flow to its end, on a server or on a stack of our own."""
     prepared = prepare(asked, out)
-    async with connected(server, out.note, worker_process=False) as client:
+    async with connected(server, out.note, worker_process=False, demo=demo) as client:
         handle = await prepared.start(client, asked)
         out.run_id = handle.run_id
         out.say(f"run {handle.run_id}: {prepared.graph.name}, {len(prepared.graph.nodes)} nodes")
@@ -116,8 +118,9 @@ async def run(asked: Asked, server: Server | None, out: Output) -> int:
 
 async def _to_the_end(handle: RunHandle, answers: Answers, server: Server | None, out: Output) -> int:
     view = view_for(out.people)
+    follower = Follower(handle, view, answers, out)
     with interrupts() as asked:
-        following = asyncio.create_task(Follower(handle, view, answers, out).follow(server))
+        following = asyncio.create_task(follower.follow(server))
         try:
             if await unless(asked, following):
                 ended = following.result()
@@ -135,7 +138,7 @@ async def _to_the_end(handle: RunHandle, answers: Answers, server: Server | None
     view.close(ended.status if isinstance(ended, RunResult) else None)
     match ended:
         case RunResult():
-            return report_end(ended, out)
+            return report_end(ended, out, follower.simulated)
         case Waiting():
             return await _left_waiting(handle, ended, server, out)
         case None:
@@ -188,14 +191,17 @@ def _how_to_go_on(run_id: str, left: Waiting, *, on_server: bool) -> str:
     )
 
 
-def report_end(result: RunResult, out: Output) -> int:
-    """Write how a run ended and give the exit code."""
+def report_end(result: RunResult, out: Output, simulated: Collection[str] | None = None) -> int:
+    """Write how a run ended and give the exit code. simulated: nodes that a fake provider answered, where known."""
     out.say(f"{result.status} in {result.elapsed:.2f} s, {result.steps} steps")
+    if simulated:
+        out.note(f"simulated: no real model was asked by {', '.join(map(repr, simulated))}")
     if result.error is not None:
         place = f"node {result.error.title or result.error.node!r}: " if result.error.node else ""
         out.note(f"error: {place}{result.error.message}")
     if out.as_json:
-        out.json(as_json(result))
+        known = {} if simulated is None else {"simulated": bool(simulated)}
+        out.json(as_json(result) | known)
     else:
         show_outputs(result.outputs, out)
     return OK if settled(result.status) else FAILED

@@ -93,7 +93,7 @@ def events(
     _finish(lambda out: _events(url, run, out, after=after, follow=follow), as_json, run)
 
 
-def _url(url: str | None) -> str:
+def store_url(url: str | None) -> str:
     """Find the store: the one given, that of the only `perdure dev`, or the one a worker makes in this folder."""
     from perdure_graph.errors import InvalidInputs, PlatformError
 
@@ -117,14 +117,14 @@ def _url(url: str | None) -> str:
 
 
 def _address(url: str | None) -> Address:
-    found = _url(url)
+    found = store_url(url)
     from perdure_store.database import parse
 
     return parse(found)
 
 
 def _opened(url: str | None) -> AbstractAsyncContextManager[Store]:
-    found = _url(url)
+    found = store_url(url)
     from perdure_store.read import Store
 
     return Store.open(found)
@@ -255,7 +255,7 @@ async def _events(url: str | None, run_id: str, out: Output, *, after: int, foll
     from .look import show_log
     from .output import OK
 
-    await show_log(Archive(_url(url)).log(run_id, after, follow=follow), out)
+    await show_log(Archive(store_url(url)).log(run_id, after, follow=follow), out)
     return OK
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from perdure_graph.errors import InvalidInputs
 
-from .connect import configured, connect, connected, patience, required
+from .connect import Demo, configured, connect, connected, patience, required
 from .output import FAILED, OK, Output
 
 if TYPE_CHECKING:
     from perdure.testing import Outcome
 
 
-async def test_flows(paths: list[Path], jobs: int, address: str | None, out: Output) -> int:
+async def test_flows(paths: list[Path], jobs: int, address: str | None, out: Output, demo: Demo | None = None) -> int:
     """Run all cases below the paths; the exit code is 1 when one failed."""
     from perdure.testing import find, run_cases
 
@@ -25,8 +25,10 @@ async def test_flows(paths: list[Path], jobs: int, address: str | None, out: Out
         )
     files = list(find(paths))
     began = time.monotonic()
-    async with connected(configured(address), out.note, worker_process=True) as client:
-        report = await run_cases(client, files, jobs=jobs, on_outcome=lambda outcome: _show(outcome, out))
+    async with connected(configured(address), out.note, worker_process=True, demo=demo) as client:
+        report = await run_cases(
+            client, files, jobs=jobs, on_outcome=lambda outcome: _show(outcome, out), models=demo is not None
+        )
     counts = [f"{report.count('passed')} passed", f"{report.count('failed')} failed"]
     if skipped := report.count("skipped"):
         counts.append(f"{skipped} skipped")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from perdure_graph.errors import InvalidGraph, InvalidInputs
 from perdure_graph.graph import Document, Graph
 from perdure_graph.nodes import registry
+from perdure_graph.nodes.base import NodeType
 from perdure_graph.request import Pin
 
 SUFFIX = ".cases.json"
@@ -89,10 +90,19 @@ class Case(BaseModel):
     def _null_is_empty(cls, value: Any) -> Any:
         return {} if value is None else value
 
-    def pins(self) -> dict[str, Pin]:
-        """The mocks, over a default for each node type that has one (llm, tool, http-request)."""
-        defaults = {f"type:{name}": Pin() for name, kind in registry().items() if kind.default_pin is not None}
+    def pins(self, *, models: bool = False) -> dict[str, Pin]:
+        """The mocks, over a default for each node type that has one (llm, tool, http-request).
+
+        models: types that ask models get no default.
+        """
+        kinds = {name: kind for name, kind in registry().items() if not (models and asks_models(kind))}
+        defaults = {f"type:{name}": Pin() for name, kind in kinds.items() if kind.default_pin is not None}
         return {**defaults, **self.mocks}
+
+
+def asks_models(kind: NodeType[Any]) -> bool:
+    """Whether nodes of a type ask a model."""
+    return any(effect.effect_class == "model" for effect in kind.effects)
 
 
 class CaseFile(BaseModel):

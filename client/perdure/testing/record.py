@@ -55,7 +55,7 @@ async def record_case(handle: RunHandle) -> Recording:
     if cause is not None and (not cause.node or told.failed is None or cause.type == "MaxStepsExceeded"):
         text = f"run {handle.run_id!r} was ended by no node ({cause.message}): a case would not repeat that."
         raise InvalidInputs(text, field="from-run")
-    return make_case(told, result, [event async for event in handle.events()])
+    return make_case(told, result, [event async for event in handle.events(live=False)])
 
 
 def make_case(told: Outcomes, result: RunResult, events: list[Event]) -> Recording:

@@ -66,13 +66,17 @@ async def run_cases(
     *,
     jobs: int = 8,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
+    models: bool = False,
 ) -> TestReport:
-    """Run all cases, at most `jobs` at a time; outcomes come in the order of the files."""
+    """Run all cases, at most `jobs` at a time; outcomes come in the order of the files.
+
+    models: nodes that ask models do so, where a case does not say what they give; else they give a fixed text.
+    """
     gate = asyncio.Semaphore(jobs)
 
     async def one(flow: Path, case: Case) -> Outcome:
         async with gate:
-            outcome = await _run_case(client, flow, case)
+            outcome = await _run_case(client, flow, case, models)
         on_outcome(outcome)
         return outcome
 
@@ -80,7 +84,7 @@ async def run_cases(
     return TestReport(outcomes=list(await asyncio.gather(*(one(flow, case) for flow, case in pairs))))
 
 
-async def _run_case(client: Client, flow: Path, case: Case) -> Outcome:
+async def _run_case(client: Client, flow: Path, case: Case, models: bool) -> Outcome:
     def outcome(verdict: Literal["passed", "failed", "skipped"], why: str = "") -> Outcome:
         return Outcome(file=str(flow), case=case.name, verdict=verdict, why=why)
 
@@ -98,7 +102,7 @@ async def _run_case(client: Client, flow: Path, case: Case) -> Outcome:
         return outcome("failed", refusal or "")
     try:
         async with asyncio.timeout(_CASE_LIMIT_S):
-            found = await _play(client, graph, case)
+            found = await _play(client, graph, case, models)
     except TimeoutError:
         return outcome("failed", f"not done after {_CASE_LIMIT_S:.0f} s")
     except PerdureError as error:
@@ -106,21 +110,21 @@ async def _run_case(client: Client, flow: Path, case: Case) -> Outcome:
     return outcome("failed", "\n".join(found)) if found else outcome("passed")
 
 
-async def _play(client: Client, graph: Graph, case: Case) -> list[str]:
+async def _play(client: Client, graph: Graph, case: Case, models: bool) -> list[str]:
     handle = await client.start(
         graph,
         case.inputs,
         query=case.query,
         conversation=case.conversation,
         sysvars=case.sysvars,
-        pins=case.pins(),
+        pins=case.pins(models=models),
         options=RunOptions(max_parallel=1),
     )
     asks = any(node.type.name == "human-input" and node.id not in case.mocks for node in graph.nodes.values())
     result = await (_answered(handle, case) if asks else handle.result())
     events: list[Event] = []
     if _wants_events(case):
-        events = [event async for event in handle.events()] if result.status in ENDED else []
+        events = [event async for event in handle.events(live=False)] if result.status in ENDED else []
     if result.status == "paused":
         await handle.stop("end of the case")
     return differences(case, result, events)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..effects import Effect, Reply
-from .messages import AnswerSchema, AssistantMessage, Message, ToolCall, ToolSpec
+from .messages import AnswerSchema, AssistantMessage, FilePart, Message, SystemMessage, ToolCall, ToolSpec
 from .usage import Usage
 
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
@@ -69,7 +69,7 @@ class ModelAnswer(Reply):
 
     def worth_keeping(self) -> bool:
         """Only whole answers that ask for nothing to be done."""
-        return self.finish == "stop" and not self.tool_calls
+        return self.finish == "stop" and not self.tool_calls and self.refusal is None
 
 
 class InvokeModel(Effect):
@@ -102,6 +102,23 @@ class InvokeModel(Effect):
     user: str = ""
     priority: Literal["interactive", "batch"] = "interactive"
     total_s: float = 600.0
+
+    def may_be_kept(self) -> bool:
+        """Not with tools, nor with files by URL, whose content may change, nor with a past that is not part of it."""
+        if self.remember is not None or self.tools:
+            return False
+        files = [
+            part
+            for message in self.messages
+            if not isinstance(message, SystemMessage)
+            for part in message.content
+            if isinstance(part, FilePart)
+        ]
+        return all(part.file.get("transfer_method") != "remote_url" for part in files)
+
+    def identity(self) -> dict[str, Any]:
+        """Without whoever asks, and where the answer goes."""
+        return self.model_dump(mode="json", exclude={"meta", "user", "stream", "priority", "total_s"})
 
     def budget_s(self) -> float:
         """The call itself plus the store before and after it."""

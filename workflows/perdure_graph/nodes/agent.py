@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ..models.drawn import MemoryConfig
 from ..options import RetryClass
 from ..values import ValueType
 from .base import NodeData, NodeType
-from .llm import NEEDS_MODEL, MemoryConfig
 
 
 class AgentParameter(BaseModel):
@@ -47,4 +47,10 @@ def _repeats(_data: AgentData) -> RetryClass:
     return "keyed"
 
 
-NODE = NodeType(name="agent", data=AgentData, outputs=_outputs, repeats=_repeats, needs=NEEDS_MODEL)
+NODE = NodeType(
+    name="agent",
+    data=AgentData,
+    outputs=_outputs,
+    repeats=_repeats,
+    needs="agent strategies, which this version does not have",
+)

@@ -271,6 +271,7 @@ class NodeType(Generic[D]):
         `branch` selects one of `handles`, `plain` is all else.
     start: None for types whose effect is not built; such a node runs only with pinned outputs (`needs` says why).
     segments: what a response node streams: texts and selectors in reading order.
+    streams: outputs whose text can be read while an effect of the node writes it.
     writes: variables of others that the node changes (assigner); streams that print one wait for it.
     retries: whether Dify honours `retry_config` on it.
     repeats: how its effects may be repeated where `perdure.retry` does not say; replies of `safe` ones may be kept.
@@ -285,6 +286,7 @@ class NodeType(Generic[D]):
     handles: Callable[[D], Sequence[str]] = one_handle
     differs: Callable[[D], Sequence[str]] = nothing_differs
     segments: Callable[[D], Sequence[str | tuple[str, ...]]] | None = None
+    streams: tuple[str, ...] = ()
     writes: Callable[[D], Sequence[tuple[str, ...]]] | None = None
     role: Literal["root", "response", "container", "branch", "plain"] = "plain"
     effects: tuple[type[Effect], ...] = ()

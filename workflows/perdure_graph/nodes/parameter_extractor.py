@@ -4,51 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import field_validator
 
-from ..values import ValueType
-from .base import NodeData, NodeType
-from .llm import NEEDS_MODEL, MemoryConfig, ModelConfig, VisionConfig
-
-RESERVED = frozenset({"__reason", "__is_success"})
-
-ParameterType = Literal[
-    "string",
-    "number",
-    "boolean",
-    "bool",
-    "select",
-    "array[string]",
-    "array[number]",
-    "array[object]",
-    "array[boolean]",
-]
-
-_TYPES = {"select": ValueType.STRING, "bool": ValueType.BOOLEAN}
-
-
-class Parameter(BaseModel):
-    """A parameter that the model is asked for."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str = Field(min_length=1)
-    type: ParameterType
-    options: tuple[str, ...] | None = None
-    description: str = ""
-    required: bool = False
-
-    @field_validator("name")
-    @classmethod
-    def _not_reserved(cls, value: str) -> str:
-        if value in RESERVED:
-            raise ValueError(f"the name {value!r} is reserved; choose another")
-        return value
-
-    @property
-    def value_type(self) -> ValueType:
-        """Type of the output."""
-        return _TYPES.get(self.type) or ValueType(self.type)
+from ..models import prompt
+from ..models.asking import about, ask, cut, hidden, memo_of, shown, told
+from ..models.drawn import MemoryConfig, ModelConfig, VisionConfig
+from ..models.effects import InvokeModel, ModelAnswer
+from ..models.extract import Parameter, call_shown, outputs, question, read, tool_of
+from ..values import ValueType, to_text
+from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
 
 
 class ParameterExtractorData(NodeData):
@@ -63,6 +27,48 @@ class ParameterExtractorData(NodeData):
     memory: MemoryConfig | None = None
     vision: VisionConfig | None = None
 
+    @field_validator("reasoning_mode", mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: object) -> object:
+        return value or "function_call"
+
+    @property
+    def by_tool(self) -> bool:
+        """Whether the model is to call a function; a completion model has none."""
+        return self.reasoning_mode == "function_call" and self.model.kind == "chat"
+
+
+def start(data: ParameterExtractorData, ctx: Context) -> Outcome:
+    """Ask for the parameters of the query; a query that does not exist is empty."""
+    value = ctx.get(data.query)
+    query = "" if isinstance(value, Missing) else to_text(value)
+    instruction = ctx.render(data.instruction or "")
+    one_text = data.model.kind == "completion"
+    messages = question(query, data.parameters, instruction, by_tool=data.by_tool, one_text=one_text)
+    messages, files = prompt.with_vision(messages, data.vision, ctx)
+    call = tool_of(data.parameters) if data.by_tool else None
+    effect = ask(data.model, messages, data.memory, ctx, call=call)
+    inputs = {
+        "query": hidden(query, ctx),
+        "files": files,
+        "parameters": [parameter.model_dump(mode="json") for parameter in data.parameters],
+        "instruction": data.instruction,
+        **about(data.model),
+    }
+    return Perform(effect, inputs=inputs, memo={"prompts": shown(messages, ctx)})
+
+
+def resume(data: ParameterExtractorData, ctx: Context, reply: ModelAnswer) -> Outcome:
+    """Give what the model read; empty values and the reason where that cannot be used."""
+    found = read(data.parameters, reply.text, reply.tool_calls)
+    process = told(data.model, memo_of(ctx).get("prompts"), reply)
+    process |= {
+        "function": tool_of(data.parameters).model_dump(mode="json") if data.by_tool else {},
+        "tool_call": call_shown(reply.tool_calls),
+        "llm_text": cut(reply.text),
+    }
+    return Done(outputs=outputs(found, reply.usage.as_dify()), process_data=process)
+
 
 def _outputs(data: ParameterExtractorData) -> dict[str, ValueType]:
     return {
@@ -76,6 +82,8 @@ def _outputs(data: ParameterExtractorData) -> dict[str, ValueType]:
 NODE = NodeType(
     name="parameter-extractor",
     data=ParameterExtractorData,
+    start=start,
+    resume=resume,
     outputs=_outputs,
-    needs=NEEDS_MODEL,
+    effects=(InvokeModel,),
 )

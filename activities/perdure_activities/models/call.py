@@ -1,0 +1,98 @@
+"""One call of a provider: its answer as it comes, what of it is shown meanwhile, and what is known when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from perdure_graph.models.usage import Tokens
+
+from .protocol import (
+    Adapter,
+    Endpoint,
+    Headers,
+    ModelCall,
+    ModelFault,
+    RefusalDelta,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
+from .stream.accumulate import Accumulator
+from .stream.faults import hidden
+from .thinking import Shown
+
+if TYPE_CHECKING:
+    from .protocol import Delta
+    from .stream.accumulate import Accumulated
+
+_SAID = (TextDelta, ThinkingDelta, RefusalDelta, ToolCallDelta)
+
+Show = Callable[[str], Awaitable[None]]
+
+
+class Listening:
+    """An answer while it comes. What it says of time is in seconds since it was begun.
+
+    show: takes each piece of text that is to be read at once; None where nobody reads along.
+    """
+
+    def __init__(self, call: ModelCall, endpoint: Endpoint, shown: Shown, show: Show | None) -> None:
+        self.call = call
+        self.endpoint = endpoint
+        self.shown = shown
+        self.first_delta: float | None = None
+        self._show = show
+        self._accumulator = Accumulator(call, endpoint.provider, endpoint.max_reply_bytes)
+        self._begun = asyncio.get_running_loop().time()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the call began."""
+        return asyncio.get_running_loop().time() - self._begun
+
+    async def to_end(self, adapter: Adapter) -> Accumulated:
+        """Call, and take the answer to its end.
+
+        Raises:
+            ModelFault: the call failed; without secrets in its text.
+        """
+        try:
+            async with aclosing(adapter.stream(self.endpoint, self.call)) as deltas:
+                async for delta in deltas:
+                    await self._take(delta)
+            await self._give(self.shown.finish())
+            return self._accumulator.accumulated()
+        except ModelFault as fault:
+            raise hidden(fault, self.endpoint) from None
+        except Exception as error:
+            # A bug of an adapter. Its text may hold anything, so only its type is told.
+            what = f"{type(error).__name__} in the adapter for {self.endpoint.wire}"
+            raise ModelFault("internal", what, maybe_billed=True) from None
+
+    @property
+    def told(self) -> Tokens | None:
+        """What the provider said was used, so far."""
+        return self._accumulator.tokens
+
+    @property
+    def headers(self) -> Headers:
+        """What the headers said."""
+        return self._accumulator.headers
+
+    @property
+    def written(self) -> str:
+        """All that the model wrote so far, thinking and calls included."""
+        return "".join(self._accumulator.said_so_far())
+
+    async def _take(self, delta: Delta) -> None:
+        self._accumulator.take(delta)
+        if self.first_delta is None and isinstance(delta, _SAID):
+            self.first_delta = self.seconds
+        await self._give(self.shown.take(delta))
+
+    async def _give(self, text: str) -> None:
+        if text and self._show is not None:
+            await self._show(text)

@@ -1,0 +1,127 @@
+"""How deployments are doing: what the ledger knows of them, at most a second old, and what this process has in flight.
+
+Where the ledger is off or away, the process goes by what it saw itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from perdure_graph.models.faults import FaultKind
+from perdure_graph.models.health import after
+from perdure_store.ledger_records import Health
+
+from .protocol import ModelFault
+
+if TYPE_CHECKING:
+    from perdure_store.ledger import Ledger
+
+State = Literal["well", "cooling", "half-open"]
+
+# Waiting mends none of these: a person does.
+UNMENDED: frozenset[FaultKind] = frozenset({"auth", "permission", "quota_exhausted"})
+
+_AGE_S = 1.0
+_NEVER = float("-inf")
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def state_of(health: Health, now: int) -> State:
+    """Say whether a deployment may be asked: freely, not yet, or by one call that tries it."""
+    if health.open_until == 0:
+        return "well"
+    return "cooling" if now < health.open_until else "half-open"
+
+
+class Healths:
+    """What is known of deployments; shared by all calls of a process."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], int] = now_ms) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._known: dict[str, Health] = {}
+        self._read: dict[str, float] = {}
+        self._reading: dict[frozenset[str], asyncio.Task[None]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+        # Of this process: calls on their way, and calls begun since the ledger was asked last.
+        self.in_flight: Counter[str] = Counter()
+        self.begun: Counter[str] = Counter()
+
+    async def of(self, names: Iterable[str]) -> dict[str, Health]:
+        """Give the health of deployments."""
+        asked = frozenset(names)
+        if any(time.monotonic() - self._read.get(name, _NEVER) >= _AGE_S for name in asked):
+            await self._refresh(asked)
+        return {name: self._known.get(name) or Health(name) for name in asked}
+
+    async def _refresh(self, names: frozenset[str]) -> None:
+        task = self._reading.get(names)
+        if task is None:
+            task = self._reading[names] = asyncio.create_task(self._look(names))
+            task.add_done_callback(lambda _: self._reading.pop(names, None))
+        # A caller that is cancelled must not take the answer from the others.
+        await asyncio.shield(task)
+
+    async def _look(self, names: frozenset[str]) -> None:
+        if not self._ledger.is_off:
+            try:
+                found = await self._ledger.health(sorted(names))
+            except Exception:
+                found = {}
+            for name, health in found.items():
+                self._known[name] = health
+                self.begun.pop(name, None)
+        self._read.update(dict.fromkeys(names, time.monotonic()))
+
+    async def failed(self, name: str, fault: ModelFault) -> None:
+        """Note a fault of a deployment."""
+        await self._note(name, fault.kind, fault.retry_after_s)
+
+    def worked(self, name: str) -> None:
+        """Note that a deployment answered; in the background, nothing depends on it."""
+        task = asyncio.create_task(self._note(name, None, None))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _note(self, name: str, kind: FaultKind | None, retry_after_s: float | None) -> None:
+        try:
+            if not self._ledger.is_off:
+                self._known[name] = await self._ledger.note(name, kind, retry_after_s)
+                return
+        except Exception:  # noqa: S110 - then what this process knows has to do
+            pass
+        known = self._known.get(name) or Health(name)
+        self._known[name] = after(known, kind, retry_after_s, self._clock())
+
+    async def probe(self, name: str, lasts_s: float) -> bool:
+        """Whether this call is the one that tries a deployment that may be well again."""
+        if self._ledger.is_off:
+            return True
+        try:
+            return await self._ledger.probe(name, lasts_s)
+        except Exception:
+            return True
+
+    @contextmanager
+    def asking(self, name: str) -> Generator[None]:
+        """Count a call while it is on its way."""
+        self.in_flight[name] += 1
+        self.begun[name] += 1
+        try:
+            yield
+        finally:
+            self.in_flight[name] -= 1
+
+    async def close(self) -> None:
+        """Tell the ledger what it has not been told."""
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=2.0)

@@ -1,0 +1,76 @@
+"""What the first call would else wait for: libraries, tokenizers, price lists, names and connections."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from perdure_graph.errors import PlatformError
+
+if TYPE_CHECKING:
+    from .declared.load import Catalog
+    from .declared.schema import ProviderDeclaration
+    from .failover import Target
+    from .prices import PriceBook
+    from .protocol import Wire
+    from .tokens import Counters
+
+_TOUCH_S = 3.0
+_OPENAI = ("openai", "openai.resources.chat.completions", "openai.resources.responses")
+_SDKS: dict[Wire, tuple[str, ...]] = {
+    "openai-chat": _OPENAI,
+    "openai-responses": _OPENAI,
+    "anthropic-messages": ("anthropic", "anthropic.resources.messages"),
+}
+
+
+class Warming:
+    """Loads what calls of a model need, each once and in a thread: some of it takes a second."""
+
+    def __init__(self, catalog: Catalog, prices: PriceBook, counters: Counters) -> None:
+        self._catalog = catalog
+        self._prices = prices
+        self._counters = counters
+        self._loading: dict[tuple[Target, Wire], asyncio.Task[None]] = {}
+
+    async def load(self, target: Target, wire: Wire) -> None:
+        """Load what asking a model over a wire needs; what cannot be loaded fails the call that needs it."""
+        task = self._loading.get((target, wire))
+        if task is None:
+            task = asyncio.create_task(asyncio.to_thread(self._load, target, wire), name="perdure-models-load")
+            self._loading[(target, wire)] = task
+        if not task.done():
+            # A caller that is cancelled leaves it to the others.
+            await asyncio.shield(task)
+
+    async def count(self, target: Target) -> None:
+        """Load the tokenizer of a model, which most calls do without."""
+        with suppress(PlatformError):
+            await asyncio.to_thread(lambda: self._counters.counter_for(target.provider, target.model).text("one two"))
+
+    def _load(self, target: Target, wire: Wire) -> None:
+        with suppress(ImportError, PlatformError):
+            self._prices.listed(target.provider, target.model, datetime.now(UTC))
+            for name in _SDKS[wire]:
+                import_module(name)
+
+
+def usual(provider: ProviderDeclaration) -> str:
+    """Name a model of a provider, for what is the same for many of them."""
+    return next((model.model for model in provider.models if model.model_type == "llm"), "any")
+
+
+async def touch(base_url: str) -> None:
+    """Resolve the name of a server and connect to it once; failing is no matter."""
+    with suppress(OSError, TimeoutError, ssl.SSLError, ValueError):
+        url = urlsplit(base_url)
+        tls = url.scheme == "https"
+        async with asyncio.timeout(_TOUCH_S):
+            _, writer = await asyncio.open_connection(url.hostname, url.port or (443 if tls else 80), ssl=tls or None)
+            writer.close()
+            await writer.wait_closed()
