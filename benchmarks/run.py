@@ -24,6 +24,7 @@ from pathlib import Path
 from cold_start import cold_start
 from graphs import bench, chain, fan_out, jinja, template
 from measure import BASELINE_QUEUE, Measure, Summary, baseline_runs, perdure_runs, rounds
+from streams import Streams, lines, measure_streams
 
 from perdure import Client
 from perdure_worker.child import spawn
@@ -132,7 +133,7 @@ def _ratio(perdure: Summary, baseline: Summary) -> float:
     return perdure.seconds / baseline.seconds
 
 
-def report(pairs: Pairs, templates: dict[str, Summary], cold: float) -> dict[str, float]:
+def report(pairs: Pairs, templates: dict[str, Summary], cold: float, streams: Streams) -> dict[str, float]:
     """Give the numbers that are compared from one version to the next."""
     events = {name: perdure.events / baseline.events for name, (baseline, perdure) in pairs.items()}
     wall = {name: _ratio(perdure, baseline) for name, (baseline, perdure) in pairs.items()}
@@ -146,18 +147,22 @@ def report(pairs: Pairs, templates: dict[str, Summary], cold: float) -> dict[str
         "jinja_chain_s": templates["jinja_chain"].seconds,
         "jinja_fanout_s": templates["jinja_fanout"].seconds,
         "cold_start_s": cold,
+        "first_delta_overhead_ms_p50": streams.overhead_ms[0],
+        "first_delta_overhead_ms_p95": streams.overhead_ms[1],
+        "streams_pieces_per_s": streams.pieces_per_s,
     }
     return {name: round(value, 3) for name, value in numbers.items()}
 
 
-async def measure_all(count: int) -> tuple[Pairs, dict[str, Summary], float]:
+async def measure_all(count: int) -> tuple[Pairs, dict[str, Summary], float, Streams]:
     """Measure the warm numbers on one stack, then the cold start on an otherwise idle machine."""
     settings = WorkerSettings(address=None, db=None, graceful_shutdown_s=1.0)
     async with embedded(settings) as stack, baseline_worker(stack.settings) as baseline_pid:
         pairs = await measure_pairs(stack, baseline_pid, count)
         templates = await measure_templates(stack, count)
+    streams = await measure_streams()
     cold = statistics.median([await cold_start() for _ in range(COLD_STARTS)])
-    return pairs, templates, cold
+    return pairs, templates, cold, streams
 
 
 def main() -> None:
@@ -167,9 +172,10 @@ def main() -> None:
     count = max(1, parser.parse_args().rounds)
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}, {count} rounds", flush=True)
-    pairs, templates, cold = asyncio.run(measure_all(count))
+    pairs, templates, cold, streams = asyncio.run(measure_all(count))
     print(table(pairs, templates, cold))
-    print(json.dumps(report(pairs, templates, cold)))
+    print(lines(streams))
+    print(json.dumps(report(pairs, templates, cold, streams)))
 
 
 if __name__ == "__main__":

@@ -12,38 +12,36 @@ import statistics
 import time
 from dataclasses import dataclass
 
+import psutil
 from graphs import chain, model
 
 from perdure import Client, Graph
 from perdure_fake import FakeProvider, Script
 from perdure_fake.script import Delay, Latency, Reply, Step
-from perdure_graph.events import TextChunk
+from perdure_graph.events import TextChunk, TextRewind
 from perdure_worker.embedded import embedded
 from perdure_worker.settings import WorkerSettings
 
-FIRST_S = 0.2
-CHUNK_S = 0.02
-SIGMA = 0.2
-SEED = 7
-PIECES = 50
-SAMPLES = 40
-STREAMS = 50
-_ATTEMPTS_BEFORE = 5
+FIRST_S, CHUNK_S, SIGMA, SEED = 0.2, 0.02, 0.2, 7
+PIECES, SAMPLES, STREAMS, WARM_UP = 50, 40, 50, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
     """What was measured.
 
-    overhead_ms: by how much the first piece came later to a reader of the run, from the call that starts it, than to a
-        plain client of the provider; p50 and p95.
-    pieces_per_s: of `STREAMS` runs at once; `at_most` is what the provider would give with this latency.
+    overhead_ms: by how much the first piece comes later to a reader of a run, from the call that starts it, than to a
+        plain client of the provider: p50 and p95.
+    alone_ms: the latter.
+    pieces_per_s: of `STREAMS` runs at once, from the first start to the last end. `at_most` is what the provider gives.
+    seconds: of that. fake_cpu_s: what the provider computed meanwhile.
     """
 
     overhead_ms: tuple[float, float]
-    direct_ms: float
+    alone_ms: float
     pieces_per_s: float
     at_most: float
+    seconds: float
     fake_cpu_s: float
 
 
@@ -54,14 +52,14 @@ def script(first_s: float, chunk_s: float, sigma: float) -> Script:
     return Script(steps=(Step(reply=Reply(chunks=pieces)),), latency=latency, seed=SEED)
 
 
-async def direct(fake: FakeProvider) -> float:
-    """Seconds to the first piece for a plain client of the provider."""
+async def alone(fake: FakeProvider) -> float:
+    """Seconds to the first piece for a plain client of the provider, whose connection is there already; median."""
     from openai import AsyncOpenAI, AsyncStream
     from openai.types.chat import ChatCompletionChunk
 
+    times: list[float] = []
     async with AsyncOpenAI(api_key="none", base_url=fake.openai_url, max_retries=0) as client:
-        times: list[float] = []
-        for n in range(SAMPLES // 2):
+        for n in range(SAMPLES // 2 + WARM_UP):
             began = time.monotonic()
             stream: AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(
                 model="gpt-5.4-mini", messages=[{"role": "user", "content": f"say {n}"}], stream=True
@@ -71,7 +69,7 @@ async def direct(fake: FakeProvider) -> float:
                     times.append(time.monotonic() - began)
                     break
             await stream.close()
-        return statistics.median(times[_ATTEMPTS_BEFORE:])
+    return statistics.median(times[WARM_UP:])
 
 
 async def first_piece(client: Client, graph: Graph, n: int) -> float:
@@ -85,10 +83,17 @@ async def first_piece(client: Client, graph: Graph, n: int) -> float:
     return found
 
 
-async def whole(client: Client, graph: Graph, n: int) -> int:
-    """Read a whole run; gives the pieces that came live."""
+async def whole(client: Client, graph: Graph, n: int) -> None:
+    """Read the text of a run to its end."""
     run = await client.start(graph, user=str(n))
-    return sum([1 async for event in run.events() if isinstance(event, TextChunk) and event.text])
+    text = ""
+    async for event in run.events():
+        if isinstance(event, TextChunk):
+            text += event.text
+        elif isinstance(event, TextRewind):
+            text = text[: event.to]
+    if text.count("word") != PIECES:
+        raise RuntimeError(f"a reader got {text!r}")
 
 
 async def measure_streams() -> Streams:
@@ -98,16 +103,35 @@ async def measure_streams() -> Streams:
         settings = WorkerSettings(address=None, db=None, demo_model=fake.openai_url, graceful_shutdown_s=1.0)
         async with embedded(settings) as stack:
             client = Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout, store=stack.store_url)
-            for n in range(_ATTEMPTS_BEFORE):
+            for n in range(WARM_UP):
                 await first_piece(client, graph, n)
-            alone = await direct(fake)
-            times = [await first_piece(client, graph, n) - alone for n in range(SAMPLES)]
+            base = await alone(fake)
+            over = [(await first_piece(client, graph, n) - base) * 1000 for n in range(SAMPLES)]
             await fake.script(script(FIRST_S, CHUNK_S, SIGMA))
-            began = time.monotonic()
+            process = psutil.Process(fake.pid)
+            cpu, began = sum(process.cpu_times()[:2]), time.monotonic()
             await asyncio.gather(*(whole(client, graph, n) for n in range(STREAMS)))
             seconds = time.monotonic() - began
-    ideal = STREAMS * PIECES / (FIRST_S + PIECES * CHUNK_S)
-    cuts = statistics.quantiles(times, n=20)
+            cpu = sum(process.cpu_times()[:2]) - cpu
     return Streams(
-        (statistics.median(times) * 1000, cuts[18] * 1000), alone * 1000, STREAMS * PIECES / seconds, ideal, 0.0
+        overhead_ms=(statistics.median(over), statistics.quantiles(over, n=20)[18]),
+        alone_ms=base * 1000,
+        pieces_per_s=STREAMS * PIECES / seconds,
+        at_most=STREAMS * PIECES / (FIRST_S + PIECES * CHUNK_S),
+        seconds=seconds,
+        fake_cpu_s=cpu,
+    )
+
+
+def lines(found: Streams) -> str:
+    """Write it for people."""
+    p50, p95 = found.overhead_ms
+    return (
+        f"first piece of a model's text: {p50:.0f} ms (p50), {p95:.0f} ms (p95) later than from the provider itself, "
+        f"which takes {found.alone_ms:.0f} ms; {SAMPLES} runs one after another\n"
+        f"{STREAMS} streams at once: {found.pieces_per_s:.0f} pieces/s in {found.seconds:.1f} s; the provider gives "
+        f"{found.at_most:.0f}\n"
+        f"The provider is simulated: {PIECES} pieces, {FIRST_S * 1000:.0f} ms to the first, {CHUNK_S * 1000:.0f} ms "
+        f"between two, lognormal with sigma {SIGMA} for the streams, seed {SEED}; it computed {found.fake_cpu_s:.1f} s "
+        "meanwhile."
     )

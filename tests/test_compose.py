@@ -17,6 +17,8 @@ from perdure_graph.naming import SEARCH_ATTRIBUTES, TASK_QUEUE
 from perdure_worker.server import DYNAMIC_CONFIG
 from perdure_worker.settings import ENV_PREFIX, WorkerSettings
 
+# Keys of providers, as their SDKs call them: handed on from whoever calls `docker compose`.
+PROVIDERS = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -66,7 +68,9 @@ def test_dependencies_exist_and_are_waited_for(compose: dict[str, Any]) -> None:
 def test_named_volumes_and_configs_are_declared(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for volume in service.get("volumes", ()):
-            assert volume.split(":")[0] in compose["volumes"]
+            source, *rest = volume.split(":")
+            # A folder of the host is only read.
+            assert rest[1:] == ["ro"] if source.startswith("./") else source in compose["volumes"]
         for config in service.get("configs", ()):
             assert config["source"] in compose["configs"]
 
@@ -77,12 +81,22 @@ def test_worker_variables_are_settings_the_worker_knows(
     environment = compose["services"]["worker"]["environment"]
     known = {*WorkerSettings.model_fields, *FileSettings.model_fields}
     for key, value in environment.items():
-        assert key.removeprefix(ENV_PREFIX).lower() in known, key
-        monkeypatch.setenv(key, value)
+        assert key in PROVIDERS or key.removeprefix(ENV_PREFIX).lower() in known, key
+        if value is not None:
+            monkeypatch.setenv(key, re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value))
     settings = WorkerSettings()
-    assert (settings.address, settings.task_queue) == ("temporal:7233", TASK_QUEUE)
+    assert (settings.address, settings.task_queue, settings.models) == ("temporal:7233", TASK_QUEUE, None)
     grace = int(compose["services"]["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace > settings.graceful_shutdown_s
+
+
+def test_keys_come_from_outside_and_the_models_file_from_a_folder_that_is_only_read(compose: dict[str, Any]) -> None:
+    worker = compose["services"]["worker"]
+    secret = {"PERDURE_KEYS", *PROVIDERS}
+    assert {worker["environment"][name] for name in secret} == {None}, "no key is written down"
+    assert worker["environment"]["PERDURE_MODELS"] == "${PERDURE_MODELS:-}"
+    assert "./models:/models:ro" in worker["volumes"]
+    assert worker["env_file"] == [{"path": "models/keys.env", "required": False}]
 
 
 def test_setup_registers_every_search_attribute_under_its_type(compose: dict[str, Any]) -> None:

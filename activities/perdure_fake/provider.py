@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
@@ -93,9 +94,10 @@ class FakeProvider:
         """
         await self._control("POST", "/__script", script.model_dump_json().encode())
 
-    async def journal(self, since: int = 0) -> list[Entry]:
-        """Give the requests so far, without the first `since`."""
-        return _ENTRIES.validate_json(await self._control("GET", f"/__journal?since={since}"))
+    async def journal(self, since: int = 0, model: str = "*") -> list[Entry]:
+        """Give the requests so far, without the first `since`; of models whose name is like `model` (`*`, `?`)."""
+        asked = f"/__journal?since={since}&model={quote(model)}"
+        return _ENTRIES.validate_json(await self._control("GET", asked))
 
     async def reset(self) -> None:
         """Empty the journal, and take the script from its start."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from fnmatch import fnmatchcase
 
 from .answering import Answering
 from .errors import Problem, refusal
@@ -105,6 +106,8 @@ class FakeServer:
             case "GET", "/__journal":
                 since = request.query.get("since", "0")
                 entries = self.journal.entries[int(since) if since.isdecimal() else 0 :]
+                model = request.query.get("model", "*")
+                entries = [entry for entry in entries if fnmatchcase(entry.model, model)]
                 return Plan((Send(encoded([entry.model_dump(mode="json") for entry in entries])),))
             case _:
                 return Plan((Send(encoded({"error": f"there is no control {request.path!r}"})),), status=404)

@@ -157,7 +157,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class DeltaRow:
-    """A batch of an answer's text on its way. `n` counts batches of an epoch from 0; `at` is the place in the text.
+    """A batch of an answer's text on its way. `n` counts batches of an epoch from 0; `offset` is the place in its text.
 
     done: whether the text is complete; a batch with it may be empty.
     """

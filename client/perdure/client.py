@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import (
+    Priority,
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
@@ -40,6 +41,8 @@ _HASH = SearchAttributeKey.for_keyword(naming.GRAPH_HASH_ATTRIBUTE)
 _STATUS = SearchAttributeKey.for_keyword(naming.STATUS_ATTRIBUTE)
 _MEMO_REQUEST = "perdure_request"
 _GRACE = timedelta(seconds=30)
+# Smaller goes first; 3 is the server's default. Effects and child workflows inherit it.
+_PRIORITIES = {"interactive": Priority(priority_key=3), "batch": Priority(priority_key=5)}
 
 
 class RunSummary(BaseModel):
@@ -188,6 +191,7 @@ class Client:
                 id=run_id,
                 task_queue=self.task_queue,
                 task_timeout=self.task_timeout,
+                priority=_PRIORITIES[request.options.priority],
                 execution_timeout=_execution_timeout(request.options),
                 result_type=RunResult,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,

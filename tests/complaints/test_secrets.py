@@ -1,4 +1,4 @@
-"""Complaint 30: secret values in logs, traces, database and export. Canary keys are used for real calls of every fate."""
+"""Complaint 30: secret values in logs, traces, database and export. Canary keys are used for real calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import re
 import secrets
 import sqlite3
 import sys
@@ -28,7 +27,7 @@ from fakes.graphs import node
 from fakes.http_server import listening
 from fakes.payload_runs import Cli
 from perdure import Client, Graph, RunHandle
-from perdure_fake import FakeProvider, Script
+from perdure_fake import FakeProvider, Match, Reply, Script, Step
 from perdure_graph.graph import Variable
 from perdure_graph.request import RunResult
 from perdure_graph.values import ValueType
@@ -40,9 +39,14 @@ Kept = Literal["environment", "table"]
 WIRES = {"environment": ("openai-chat", "openai-responses"), "table": ("openai-chat", "anthropic-messages")}
 # Said by every prompt: where it is not found, a place was not looked at.
 MARK = "looked-at-7731"
-LONG = f"{MARK} " * 400
+# Long enough to be a blob; what others are given stays in the history.
+LONG = f"{MARK} " * 800
 GRAPH_SECRET = "graph-secret-" + secrets.token_hex(12)
+# The fake would else repeat what it is told.
+SAYS = Script(steps=(Step(match=Match(contains="Remember"), reply=Reply(text=f"I do. {MARK}")),))
 _PIECE = 10
+# A process for each command, on a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
 
 
 def canary() -> str:
@@ -66,9 +70,9 @@ def leaks(text: str | bytes, *hidden: str) -> list[str]:
 class Ran:
     """What is left of the runs of one worker, by place."""
 
+    kept: Kept
     results: dict[str, RunResult]
     hidden: tuple[str, ...]
-    keys: tuple[str, ...]
     echoing: Echoing
     histories: dict[str, str] = field(default_factory=dict[str, str])
     told: dict[str, str] = field(default_factory=dict[str, str])
@@ -136,10 +140,10 @@ async def ran(
     folder = tmp_path_factory.mktemp(kept)
     key, token = canary(), canary()
     echoing = Echoing()
-    async with FakeProvider.start_process(Script()) as fake, listening(echoing.handle) as echoing.port:
+    async with FakeProvider.start_process(SAYS) as fake, listening(echoing.handle) as echoing.port:
         file = folder / "models.yaml"
         file.write_text(yaml.safe_dump(models_file(kept, fake, echoing)))
-        payload = {"blobs": str(folder / "blobs"), "blob_threshold": 1024, "compress_over": 1 << 30}
+        payload = {"blobs": str(folder / "blobs"), "blob_threshold": 4096, "compress_over": 1 << 30}
         if kept == "table":
             payload["keys"] = f"main:{base64.b64encode(secrets.token_bytes(32)).decode()}"
         given: dict[str, Any] = payload | {"store": f"sqlite:///{folder}/runs.db", "models": file}
@@ -153,10 +157,9 @@ async def ran(
         )
         variables = {"CANARY_TOKEN": f"Bearer {token}"} | ({"CANARY_KEY": key} if kept == "environment" else {})
         cli = Cli(settings.to_env() | variables, folder)
-        found = Ran({}, (key, token), tuple(kind for wire in WIRES[kept] for kind in (wire,)), echoing)
+        found = Ran(kept, {}, (key, token), echoing)
         if kept == "table":
-            given_key = {"HERE_ONLY": key}
-            adding = Cli(cli.variables | given_key, folder)
+            adding = Cli(cli.variables | {"HERE_ONLY": key}, folder)
             argv = ("models", "add-credential", "canary", "--provider", "generic", "--from-env", "HERE_ONLY", "--json")
             await printed(found, adding, *argv)
         async with working(settings, variables, folder / "worker.log"):
@@ -183,8 +186,11 @@ async def all_runs(client: Client, kept: Kept) -> dict[str, RunHandle]:
     secret = Variable(name="token", value_type=ValueType.SECRET, value=GRAPH_SECRET)
     flows = {name: asking(name) for name in names}
     prompt = "Remember {{#env.token#}}, and {{#start.s#}}"
-    flows["variable"] = asking("openai-chat.refused", prompt, environment=(secret,))
-    starting = (client.start(flow, {"s": LONG}, run_id=f"canary-{uuid.uuid4()}") for flow in flows.values())
+    flows["variable"] = asking("openai-chat.good", prompt, environment=(secret,))
+    starting = (
+        client.start(flow, {"s": LONG if name.endswith("good") else MARK}, run_id=f"canary-{uuid.uuid4()}")
+        for name, flow in flows.items()
+    )
     return dict(zip(flows, await asyncio.gather(*starting), strict=True))
 
 
@@ -229,23 +235,22 @@ async def printed(found: Ran, cli: Cli, *argv: str) -> None:
 
 async def commands(found: Ran, cli: Cli, handles: dict[str, RunHandle]) -> None:
     """Ask every command that shows something of a run or of models."""
-    some = [name for name in handles if re.search(r"good|unauthorized|refused|redirect|variable", name)]
-    for name in some[:5] + some[-1:]:
-        run = handles[name].run_id
-        for argv in (("status", run), ("events", run), ("events", run, "--all"), ("result", run, "--json")):
+    good, bad, variable = (
+        handles[name].run_id for name in ("openai-chat.good", "openai-chat.unauthorized", "variable")
+    )
+    asked: list[tuple[str, ...]] = [("result", good), ("status", bad), ("events", bad), ("events", variable, "--all")]
+    asked += [("status", variable), ("store", "show", variable)]
+    asked += [("test", "--from-run", run, "-o", f"{run}.cases.json") for run in (good, variable)]
+    asked += [("models", "list", "--provider", "generic", "--json"), ("models", "check", "--json")]
+    asked += [("models", "credentials", "--json"), ("doctor", "--json")]
+    turns = asyncio.Semaphore(3)
+
+    async def ask(argv: tuple[str, ...]) -> None:
+        async with turns:
             await printed(found, cli, *argv)
-        case = cli.folder / f"{name}.cases.json"
-        await printed(found, cli, "test", "--from-run", run, "-o", str(case))
-        found.exported |= {path.name: path.read_text() for path in cli.folder.glob(f"{name}*.json")}
-    checks = [
-        ("models", "list", "--provider", "generic", "--json"),
-        ("models", "check", "--json"),
-        ("doctor", "--json"),
-    ]
-    checks += [("models", "credentials", "--json"), ("models", "check", "openai-chat.refused")]
-    checks += [("store", "runs", "--json"), ("store", "show", handles["variable"].run_id), ("list",)]
-    for argv in checks:
-        await printed(found, cli, *argv)
+
+    await asyncio.gather(*map(ask, asked))
+    found.exported = {path.name: path.read_text() for path in cli.folder.glob("*.json")}
 
 
 def rows(path: Path) -> dict[str, bytes]:
@@ -263,7 +268,7 @@ def leaking(places: Iterable[tuple[str, str | bytes]], *hidden: str) -> dict[str
 def test_complaint_30_the_keys_were_used_and_what_failed_says_so_without_them(ran: Ran, stack: EmbeddedStack) -> None:
     assert stack.worker_pids
     for name, result in ran.results.items():
-        if name.endswith(".good"):
+        if name.endswith(".good") or name == "variable":
             assert (result.status, MARK in result.outputs["text"]) == ("succeeded", True), result.error
             continue
         assert result.status == "failed" and result.error is not None, name
@@ -271,7 +276,7 @@ def test_complaint_30_the_keys_were_used_and_what_failed_says_so_without_them(ra
     # The server did get them, and what it said of them reached the error: there was something to take out.
     sent = repr([request.headers for request in ran.echoing.requests])
     assert all(key in sent for key in ran.hidden)
-    for kind in ("unauthorized", "refused", "broken", "busy"):
+    for kind in ("unauthorized", "refused", "broken", "spent"):
         said = [r.error.message for name, r in ran.results.items() if name.endswith(kind) and r.error]
         assert said and all("***" in message for message in said), (kind, said)
 
@@ -283,7 +288,7 @@ def test_complaint_30_a_key_is_not_sent_on_to_another_place(ran: Ran) -> None:
 
 def test_complaint_30_no_key_is_in_a_history(ran: Ran) -> None:
     assert len(ran.histories) == 2 * len(ran.results)
-    assert all(MARK in text for text in ran.histories.values())
+    assert all(MARK in text for name, text in ran.histories.items() if ".good" not in name)
     assert leaking(ran.histories.items(), *ran.hidden) == {}
 
 
@@ -295,7 +300,7 @@ def test_complaint_30_no_key_is_in_events_and_states(ran: Ran) -> None:
 def test_complaint_30_no_key_is_in_the_run_store_or_the_blobs(ran: Ran) -> None:
     assert {"events", "model_usage", "model_answers", "model_health", "credentials", "runs.db"} <= set(ran.store)
     assert MARK.encode() in ran.store["events"] and b"openai-chat.refused" in ran.store["model_usage"]
-    assert ran.blobs
+    assert ran.blobs and (ran.kept == "table" or any(MARK.encode() in blob for blob in ran.blobs.values()))
     assert leaking(ran.store.items(), *ran.hidden) == {}
     assert leaking(ran.blobs.items(), *ran.hidden) == {}
 
@@ -306,8 +311,8 @@ def test_complaint_30_no_key_is_in_a_log_at_any_level(ran: Ran) -> None:
 
 
 def test_complaint_30_no_key_is_in_what_commands_print_or_export(ran: Ran) -> None:
-    assert len(ran.printed) >= 30 and len(ran.exported) >= 10
-    assert sum(MARK in text for text in ran.printed.values()) >= 10
+    assert len(ran.exported) == 4 and all(MARK in text for name, text in ran.exported.items() if ".cases." in name)
+    assert sum(MARK in text for text in ran.printed.values()) >= 2
     assert any("openai-chat.unauthorized" in text and "invalid" in text for text in ran.printed.values())
     assert leaking(ran.printed.items(), *ran.hidden, GRAPH_SECRET) == {}
     assert leaking(ran.exported.items(), *ran.hidden, GRAPH_SECRET) == {}

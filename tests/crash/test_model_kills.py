@@ -195,7 +195,6 @@ async def test_workers_killed_at_random_never_pass_a_budget_and_leak_nothing(
         assert till.billed(await it.journal()) <= spent.money
         succeeded = [result for result in results if result.status == "succeeded"]
         assert len(succeeded) == outcomes["answer"] > 0
-        print(outcomes, it.books.looks)
         assert outcomes["wasted"] > 6, "the kills must hit calls on their way"
         for result in results:
             if result.status == "succeeded":
@@ -361,8 +360,8 @@ async def test_what_is_paid_for_under_random_kills_is_bounded_by_the_kills_that_
         reading = [asyncio.create_task(Screen().read(handle)) for handle in started]
         open_at_kills = Counter[int]()
         await it.started(runs // 2)
-        for _ in range(4):
-            await asyncio.sleep(chance.uniform(0.0, 1.5))
+        for _ in range(3):
+            await asyncio.sleep(chance.uniform(0.0, 1.0))
             worker = chance.randrange(2)
             await it.stack.kill_worker(worker)
             kept = {answer.run_id for answer in await it.books.answers()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from fakes.http_server import HttpServer, Recorded
 
-KINDS = ("unauthorized", "refused", "page", "redirect", "broken", "line", "hollow", "long", "busy")
+KINDS = ("unauthorized", "refused", "page", "redirect", "broken", "line", "hollow", "long", "spent")
 # What adapters keep of a message; the key lies across its end.
 _KEPT = 2048
 
@@ -62,8 +62,9 @@ class Echoing(HttpServer):
                 reply(200, json.dumps({"echo": said, "choices": None, "content": None}).encode())
             case "long":
                 reply(401, error("x" * (_KEPT - 20) + key + "y" * 100))
-            case "busy":
-                reply(429, error(f"slow down, {said}", word="rate_limit_error"), Retry_After="0.2")
+            case "spent":
+                word = "billing_error" if anthropic else "insufficient_quota"
+                reply(402 if anthropic else 429, error(f"nothing left, {said}", word=word))
             case _:
                 reply(404, error(f"no {said}"))
 

@@ -17,7 +17,7 @@ from perdure_graph.effects import RenderTemplate
 from perdure_graph.graph import Graph, NodeSpec
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_graph.models.messages import FilePart, UserMessage
-from perdure_graph.request import RunRequest
+from perdure_graph.request import RunOptions, RunRequest
 from perdure_graph.state import RunState
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}
@@ -378,3 +378,9 @@ def test_text_without_references_reaches_the_model_unchanged(text: str, value: s
     model, state = say(llm(f"x{text}y{{{{#start.q#}}}}"), inputs={"q": value}, start_with={"q": "paragraph"})
     assert state.status == "succeeded"
     assert model.texts() == [("user", f"x{text}y{value}")]
+
+
+def test_a_model_is_told_whether_anybody_waits() -> None:
+    for priority in ("interactive", "batch"):
+        model, _ = say(llm("hello"), answer("hi"), options=RunOptions(priority=priority))
+        assert [asked.priority for asked in model.asked] == [priority]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from perdure_activities.models.stream.accumulate import Accumulated, Accumulator
 from perdure_activities.models.stream.sse import SseReader
 from perdure_activities.models.stream.tool_answer import ToolAnswer
 from perdure_activities.models.stream.tool_slots import ToolSlots
-from perdure_graph.models.messages import AssistantMessage, TextPart, ThinkingPart, ToolCall, user
+from perdure_graph.models.messages import AnswerSchema, AssistantMessage, TextPart, ThinkingPart, ToolCall, user
 from perdure_graph.models.usage import Tokens
 
 CALL = ModelCall(model="m", messages=(user("hi"),))
@@ -202,17 +203,26 @@ def test_pieces_find_their_call(chunks: list[Any], expected: list[tuple[str, str
     assert len({id_ for id_, *_ in found}) == len(expected)
 
 
-def test_an_answer_by_tool_is_text_and_other_calls_stay() -> None:
-    def told(*deltas: Delta) -> list[Delta]:
-        answer = ToolAnswer("answer")
-        return [one for delta in deltas for one in answer.take(delta)]
+def told(*deltas: Delta) -> list[Delta]:
+    schema = AnswerSchema(schema={"type": "object"})
+    answer = ToolAnswer(replace(CALL, answer=schema, answer_by="tool"))
+    return [one for delta in deltas for one in answer.take(delta)]
 
+
+def test_an_answer_by_tool_is_text_and_other_calls_stay() -> None:
     other = ToolCallDelta(1, "b", "f", "{}")
     assert told(
         TextDelta("Sure."), ToolCallDelta(0, "a", "answer"), ToolCallDelta(0, arguments="{}"), other,
         ToolCallDelta(2, "c", "answer", "{}"), Finished("tool_calls"),
     ) == [TextDelta("{}"), other, Finished("tool_calls")]  # fmt: skip
     assert told(TextDelta("{"), TextDelta("}"), Finished("stop")) == [TextDelta("{}"), Finished("stop")]
+
+
+def test_a_second_call_of_the_answers_tool_does_not_count() -> None:
+    assert told(
+        ToolCallDelta(0, "a", "answer"), ToolCallDelta(1, "b", "answer", '{"n": 2}'),
+        ToolCallDelta(0, arguments='{"n": 1}'), ToolCallDelta(1, arguments="{}"), Finished("tool_calls"),
+    ) == [TextDelta('{"n": 1}'), Finished("stop")]  # fmt: skip
 
 
 EVENTS = (

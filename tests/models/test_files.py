@@ -10,7 +10,7 @@ import pytest
 from fakes.http_server import PNG, http_server
 from perdure_activities.files import FileStore
 from perdure_activities.models import files as module
-from perdure_activities.models.files import inlined, key_of, load, text_of
+from perdure_activities.models.files import inline_text, inlined, key_of, load
 from perdure_activities.models.protocol import LoadedFile, ModelFault
 from perdure_activities.net import NetSettings
 from perdure_graph.models.messages import FilePart, Message, TextPart, ToolMessage, UserMessage, user
@@ -104,7 +104,7 @@ async def test_a_document_of_no_known_type_is_text_if_it_reads_as_such(store: Fi
     for content, readable in ((b"plain words", True), (b"\0\1\2", False)):
         message = user("", part("document", store.put(content, "notes.xyzzy")))
         (found,) = (await load((message,), SEES, store=store)).values()
-        assert (text_of(found) is not None) is readable
+        assert (inline_text(found) is not None) is readable
 
 
 async def test_limits(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,9 @@ async def test_a_conversation_with_files_tools_and_results(adapter: OpenAIChat) 
         SystemMessage(text="Be brief."),
         user("look", picture, FilePart(kind="document", file={"id": "d"}), FilePart(kind="audio", file={"id": "s"})),
         AssistantMessage(content=(said, TextPart(text="ok"), *calls)),
-        ToolMessage(call_id="a", name="f", content=(TextPart(text="1"), FilePart(kind="image", file={"id": "u"}))),
+        ToolMessage(
+            call_id="a", name="f", content=(TextPart(text="1"), FilePart(kind="image", file={"id": None, "url": "u"}))
+        ),
         ToolMessage(call_id="b", name="g", content=(TextPart(text="not run"),), is_error=True),
         user("go on"),
     )
@@ -228,6 +230,12 @@ async def test_bytes_in_odd_pieces_give_the_same_text(adapter: OpenAIChat) -> No
     async with provider(stream(*pieces)) as served:
         answer, _ = await answered(adapter, served.endpoint(), call())
     assert answer.text == text
+
+
+async def test_half_of_a_surrogate_pair_is_replaced(adapter: OpenAIChat) -> None:
+    async with provider(stream(chunk({"content": "a\ud83d "}), *HELLO)) as served:
+        answer, _ = await answered(adapter, served.endpoint(), call())
+    assert answer.text.startswith("a\ufffd ")
 
 
 async def test_usage_last_wins_and_zeros_are_none(adapter: OpenAIChat) -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from perdure_activities.models.config import ModelsConfig
 from perdure_activities.models.declared.load import Catalog
 from perdure_activities.models.declared.schema import Pricing
-from perdure_activities.models.prices import PriceBook, nanos
+from perdure_activities.models.prices import PriceBook
 from perdure_graph.models.usage import Price, Tokens, Usage
+from perdure_store.ledger_records import nanos
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CATALOG = Catalog.load(installed=False)
@@ -126,12 +127,6 @@ def test_a_configuration_prices_per_million() -> None:
     config = ModelsConfig.model_validate({"prices": {"openai/gpt-4o": {"input": 0.1, "output": 0.3}}})
     price = PriceBook(config.prices, CATALOG).price("openai", "gpt-4o", Tokens(prompt=10, completion=10), NOW)
     assert price.total == Decimal("0.000004")
-
-
-def test_nanos_are_never_too_few() -> None:
-    assert nanos(Decimal("0.0000001")) == 100
-    assert nanos(Decimal("0.0000000001")) == 1
-    assert nanos(Decimal(0)) == 0
 
 
 @given(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -12,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validate
 
-from perdure_activities.models.protocol import Delta, Finished, ModelFault, TextDelta, ToolCallDelta
+from perdure_activities.models.protocol import ModelFault
 from perdure_activities.models.schema_fit import without_nulls
 from perdure_activities.models.schemas import closed_schema, is_closed, plain_schema, strict_schema
-from perdure_activities.models.structured import by_tool, how, instruct, read
-from perdure_graph.models.messages import AnswerSchema, SystemMessage, user
+from perdure_activities.models.structured import how, instruct, read
+from perdure_graph.models.messages import SystemMessage, user
 
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -278,28 +277,3 @@ def test_any_answer_in_the_strict_form_fits_the_graphs_own_schema(schema: dict[s
     answer = filled(strict, data.draw)
     validate(answer, strict)
     validate(read(json.dumps(answer), schema), schema)
-
-
-async def test_without_a_call_the_text_is_the_answer() -> None:
-    heard = [d async for d in by_tool(stream(TextDelta("{}"), TextDelta(" "), Finished("stop")), ANSWER)]
-    assert heard == [TextDelta("{}"), TextDelta(" "), Finished("stop")]
-
-
-async def test_a_second_call_of_the_answers_tool_does_not_count() -> None:
-    pieces = (
-        ToolCallDelta(0, id="a", name="answer"),
-        ToolCallDelta(1, id="b", name="answer", arguments='{"n": 2}'),
-        ToolCallDelta(0, arguments='{"n": 1}'),
-        ToolCallDelta(1, arguments="{}"),
-        Finished("tool_calls"),
-    )
-    heard = [d async for d in by_tool(stream(*pieces), ANSWER)]
-    assert heard == [TextDelta('{"n": 1}'), Finished("stop")]
-
-
-ANSWER = AnswerSchema(schema={"type": "object"})
-
-
-async def stream(*deltas: Delta) -> AsyncGenerator[Delta]:
-    for delta in deltas:
-        yield delta

@@ -356,3 +356,19 @@ async def test_a_dify_document_starts_a_run_as_it_is(perdure: Client) -> None:
             "GraphRun", {"graph": document_}, id=f"raw-{uuid.uuid4()}", task_queue=perdure.task_queue
         )
         assert await perdure.run(raw.id).outputs() == {"r": True}
+
+
+async def test_a_run_that_nobody_waits_for_gives_way(perdure: Client) -> None:
+    flow = graph(
+        code("k", "def main(x):\n    return {'r': x}", {"r": "number"}, x=["start", "x"]),
+        end(r=["k", "r"]),
+        edges=[("start", "k"), ("k", "end")],
+    )
+    found: dict[str, int | None] = {}
+    for options in (RunOptions(), RunOptions(priority="batch")):
+        run = await perdure.start(flow, {"x": 1}, options=options)
+        assert await run.outputs() == {"r": 1}
+        history = await perdure.temporal.get_workflow_handle(run.run_id).fetch_history()
+        started = history.events[0].workflow_execution_started_event_attributes
+        found[options.priority] = started.priority.priority_key
+    assert found["interactive"] < found["batch"]

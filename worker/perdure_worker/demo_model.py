@@ -21,7 +21,12 @@ async def own_demo_model(settings: WorkerSettings, cleanup: AsyncExitStack) -> W
 
     try:
         script = Script() if settings.demo_script is None else Script.read(settings.demo_script)
+        provider = await cleanup.enter_async_context(FakeProvider.start_process(script=script))
     except ValueError as error:
         raise PlatformError(f"The demo model cannot start: {error}. Correct the file of --demo-script.") from error
-    provider = await cleanup.enter_async_context(FakeProvider.start_process(script=script))
+    except (RuntimeError, OSError, TimeoutError) as error:
+        raise PlatformError(
+            f"The demo model did not start ({error or type(error).__name__}). `python -m perdure_fake` starts it alone "
+            "and says why."
+        ) from error
     return settings.model_copy(update={"demo_model": provider.openai_url})

@@ -38,6 +38,7 @@ class RunOptions(BaseModel):
     max_parallel: effects in flight at once; 1 makes the order of a run independent of timing.
     max_steps: the run fails when it starts more nodes than this; None for no limit.
     queues: task queue per class of effect; the run's own queue where none is named.
+    priority: `batch` gives way to `interactive` where both wait for the same workers, or the same limits of a model.
     on_failure: with `wait`, a failure that would end the run keeps its node for an operator (`retry`, `stop`).
     deadline_s: seconds from start to end, waits and pauses included; then the run fails.
     nodes: options by node id; they win over those drawn in the graph.
@@ -52,6 +53,7 @@ class RunOptions(BaseModel):
     max_parallel: int = Field(default=500, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
     queues: dict[EffectClass, str] = {}
+    priority: Literal["interactive", "batch"] = "interactive"
     on_failure: Literal["fail", "wait"] = "fail"
     deadline_s: float | None = Field(default=None, gt=0)
     nodes: dict[str, NodeOptions] = {}

@@ -50,13 +50,16 @@ def chunks(m: Machine, node: Node, pieces: Iterable[str]) -> None:
 
 
 def aimed(m: Machine, frame: Frame, node: Node, effect: Effect) -> Effect:
-    """Say in an effect where its text is to be read while it is written: where the answer prints it, else nowhere."""
+    """Say in an effect where its text is to be read while it is written: where the answer prints it, else nowhere.
+
+    And whether anybody waits for it.
+    """
     if not isinstance(effect, InvokeModel):
         return effect
     printed = () if frame.id or m.state.scope else m.graph.answer_variables
     selector = next((found for name in node.type.streams if (found := (node.id, name)) in printed), None)
     target = None if selector is None else StreamTo(node_id=node.id, selector=selector)
-    return effect.model_copy(update={"stream": target})
+    return effect.model_copy(update={"stream": target, "priority": m.state.options.priority})
 
 
 def effect_asked(m: Machine, key: str, effect: Effect) -> None:

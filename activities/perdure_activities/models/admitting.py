@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from perdure_graph.models.effects import InvokeModel
 from perdure_store.ledger_records import Admission, LedgerAway, Refused
+from perdure_store.recorder import now_ms
 
 from .call import Listening
-from .cooldown import now_ms
 from .failover import LocatedFault
 from .prepare import Asked
 from .protocol import ModelFault

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 
 async def used(told: Tokens | None, listening: Listening, asked: Asked, *, whole: bool = True) -> Tokens:
-    """Say what a call used: as the provider says, else counted; of an answer that broke off, the more of the two."""
-    if whole and told is not None and told.total > 0:
+    """Say what a call used: as the provider says, else counted; of an answer that broke off, the more of the two.
+
+    What is counted is never more than the call allowed, so that a guess does not pass a budget.
+    """
+    # A prompt of no tokens is what servers say that do not count; so much is known of nothing else they say.
+    if whole and told is not None and told.prompt > 0:
         return told
     written = await asked.written(listening.written)
-    if told is None or told.total == 0:
+    if asked.call.max_tokens is not None:
+        written = min(written, asked.call.max_tokens)
+    if told is None or told.prompt == 0:
         return Tokens(prompt=await asked.prompt(), completion=written, estimated=True)
     return told.model_copy(update={"completion": max(told.completion, written), "estimated": True})
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from perdure_graph.models.faults import FaultKind
 
 from .protocol import ModelFault
-from .stream.faults import cut, error_object, kind_of_status, transport_fault, unreadable, words
+from .stream.faults import cut, error_object, kind_of_status, redirected, transport_fault, unreadable, words
 from .stream.wire import retry_after_s
 
 if TYPE_CHECKING:
@@ -119,12 +119,7 @@ def _of_sdk(error: anthropic.APIError) -> ModelFault:
     if isinstance(error, anthropic.APIStatusError):
         status, headers = error.status_code, error.response.headers
         if 300 <= status < 400:
-            return ModelFault(
-                "protocol_error",
-                f"the server redirects ({status}), which is not followed: prompts and keys stay with the host they are "
-                "meant for; set the base URL to where the API is",
-                status=status,
-            )
+            return redirected(status)
         found = error_object(error.body) or {}
         said = "" if found else words(error.body)
         return fault_told(found, status=status, retry_after=retry_after_s(headers), said=said)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -14,8 +13,9 @@ from .anthropic_request import request_of
 from .anthropic_stream import Event, Reply
 from .protocol import Delta, Endpoint, Finished, ModelCall
 from .stream.faults import broken, unfinished, unreadable
+from .stream.json_in import read_json
+from .stream.tool_answer import ToolAnswer
 from .stream.wire import Clients, body_kind, http_client, is_simulated, rate_headers
-from .structured import by_tool
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic, AsyncStream
@@ -38,12 +38,11 @@ class AnthropicMessages:
 
     async def stream(self, endpoint: Endpoint, call: ModelCall) -> AsyncGenerator[Delta]:
         """Call the model and yield its answer as it comes."""
-        deltas = self._replies(endpoint, call)
-        if call.answer is not None and call.answer_by == "tool":
-            deltas = by_tool(deltas, call.answer)
-        async with aclosing(deltas):
+        answer = ToolAnswer(call)
+        async with aclosing(self._replies(endpoint, call)) as deltas:
             async for delta in deltas:
-                yield delta
+                for told in answer.take(delta):
+                    yield told
 
     async def close(self) -> None:
         """Close the connections."""
@@ -127,7 +126,7 @@ async def _drain(events: AsyncGenerator[Event]) -> None:
 def _object(data: str | bytes) -> dict[str, Any]:
     shown = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
-        value = json.loads(data)
+        value = read_json(data)
     except (ValueError, RecursionError):
         raise unreadable("the provider sent something that is no JSON", shown[:200]) from None
     if not isinstance(value, dict):

@@ -242,9 +242,4 @@ def _index(event: Event) -> int:
 
 
 def _str(value: Any) -> str:
-    """Give text that any payload can carry: half of a surrogate pair is proper JSON and no Unicode text."""
-    if not isinstance(value, str):
-        return ""
-    if value.isascii():
-        return value
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value if isinstance(value, str) else ""

@@ -21,7 +21,7 @@ from perdure_graph.models.messages import (
     UserMessage,
 )
 
-from .files import key_of, named_text, text_of
+from .files import inline_text, key_of
 from .protocol import LoadedFile, ModelFault
 
 Block = dict[str, Any]
@@ -177,8 +177,8 @@ class _Turns:
         name = str(part.file.get("filename") or key_of(part.file) or "file")
         if loaded is None:
             raise ModelFault("bad_request", f"the file {name!r} was not loaded")
-        if (text := text_of(loaded)) is not None:
-            return _text(named_text(loaded, text))
+        if (text := inline_text(loaded)) is not None:
+            return _text(text)
         if part.kind == "image":
             return {"type": "image", "source": _source(loaded)}
         if part.kind == "document" and loaded.media_type == "application/pdf":

@@ -12,4 +12,3 @@ def as_cached(answer: ModelAnswer) -> ModelAnswer:
     price = answer.usage.price.model_copy(update={"prompt": Decimal(0), "completion": Decimal(0)})
     usage = answer.usage.model_copy(update={"price": price, "latency": 0.0, "first_delta": 0.0, "cached": True})
     return answer.model_copy(update={"usage": usage, "epoch": 1})
-

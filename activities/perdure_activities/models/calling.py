@@ -12,17 +12,16 @@ from pydantic import JsonValue
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_graph.models.faults import FaultKind
 from perdure_graph.models.usage import Tokens
-from perdure_store.ledger_records import Settlement
+from perdure_store.ledger_records import Settlement, nanos
+from perdure_store.recorder import now_ms
 
 from . import structured
 from .admitting import Admittance, Admitting
 from .answered import answer_of, used
 from .call import Listening
-from .cooldown import now_ms
 from .deltas import DeltaSink
 from .failover import LocatedFault, Plan
 from .prepare import Preparing, droppable
-from .prices import nanos
 from .protocol import Endpoint, ModelCall, ModelFault
 from .remember import Turn
 from .route import Candidate

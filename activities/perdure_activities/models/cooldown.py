@@ -9,12 +9,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from perdure_graph.models.faults import FaultKind
-from perdure_graph.models.health import after
+from perdure_graph.models.health import after, is_half_open, is_open
 from perdure_store.ledger_records import Health
+from perdure_store.recorder import now_ms
 
 from .protocol import ModelFault
 
@@ -30,16 +31,11 @@ _AGE_S = 1.0
 _NEVER = float("-inf")
 
 
-def now_ms() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
 def state_of(health: Health, now: int) -> State:
     """Say whether a deployment may be asked: freely, not yet, or by one call that tries it."""
-    if health.open_until == 0:
-        return "well"
-    return "cooling" if now < health.open_until else "half-open"
+    if is_open(health, now):
+        return "cooling"
+    return "half-open" if is_half_open(health, now) else "well"
 
 
 class Healths:
@@ -73,14 +69,12 @@ class Healths:
 
     async def _look(self, names: frozenset[str]) -> None:
         if not self._ledger.is_off:
-            try:
-                found = await self._ledger.health(sorted(names))
-            except Exception:
-                found = {}
-            for name, health in found.items():
-                self._known[name] = health
-                self.begun.pop(name, None)
-        self._read.update(dict.fromkeys(names, time.monotonic()))
+            # Where it is away, what this process knows has to do.
+            with suppress(Exception):
+                self._known.update(await self._ledger.health(sorted(names)))
+        for name in names:
+            self._read[name] = time.monotonic()
+            self.begun.pop(name, None)
 
     async def failed(self, name: str, fault: ModelFault) -> None:
         """Note a fault of a deployment."""

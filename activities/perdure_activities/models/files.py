@@ -70,19 +70,18 @@ def key_of(file: Mapping[str, JsonValue]) -> str:
     return str(file.get("id") or file.get("related_id") or file.get("remote_url") or file.get("url") or "")
 
 
-def text_of(loaded: LoadedFile) -> str | None:
-    """Give the text of a file that is text; None is any other file."""
+def inline_text(loaded: LoadedFile) -> str | None:
+    """Give a file that is text as it goes into a prompt, so that the model knows where it ends; None is any other."""
     if loaded.content is None or not _is_text(loaded.media_type):
         return None
+    return f"<file name={loaded.name!r}>\n{_decoded(loaded.content).rstrip()}\n</file>"
+
+
+def _decoded(content: bytes) -> str:
     for mark, encoding in _MARKS:
-        if loaded.content.startswith(mark):
-            return loaded.content[len(mark) :].decode(encoding, "replace")
-    return loaded.content.decode("utf-8", "replace")
-
-
-def named_text(loaded: LoadedFile, text: str) -> str:
-    """Put the text of a file into a prompt, so that the model knows where it begins and ends."""
-    return f"<file name={loaded.name!r}>\n{text.rstrip()}\n</file>"
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    return content.decode("utf-8", "replace")
 
 
 def inlined(messages: Sequence[Message], files: Mapping[str, LoadedFile]) -> tuple[Message, ...]:
@@ -96,8 +95,8 @@ def _inlined(message: Message, files: Mapping[str, LoadedFile]) -> Message:
     content: list[TextPart | FilePart] = []
     for part in message.content:
         loaded = files.get(key_of(part.file)) if isinstance(part, FilePart) else None
-        text = text_of(loaded) if loaded else None
-        content.append(TextPart(text=named_text(loaded, text)) if loaded and text is not None else part)
+        text = inline_text(loaded) if loaded else None
+        content.append(part if text is None else TextPart(text=text))
     return message.model_copy(update={"content": tuple(content)})
 
 

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_graph.models.faults import FaultKind
 from perdure_store.ledger_records import LedgerAway
+from perdure_store.recorder import now_ms
 
 from .admitting import NotNow
 from .calling import Calling
-from .cooldown import UNMENDED, now_ms, state_of
+from .cooldown import UNMENDED, state_of
 from .declared.load import UnknownModel
 from .declared.problems import UnknownProvider
 from .failover import OF_DEPLOYMENT, LocatedFault, Plan, Target, to_report

@@ -12,7 +12,6 @@ from .openai_chat_reply import ChatReader
 from .openai_chat_request import request
 from .openai_client import clients, events, in_our_words, load
 from .openai_errors import fault_of
-from .openai_parts import answer_tool
 from .protocol import Delta, Endpoint, ModelCall
 from .stream.tool_answer import ToolAnswer
 from .stream.wire import is_simulated, rate_headers
@@ -31,7 +30,7 @@ class OpenAIChat:
     async def stream(self, endpoint: Endpoint, call: ModelCall) -> AsyncGenerator[Delta]:
         """Call the model; see `Adapter.stream`."""
         reader = ChatReader()
-        answer = ToolAnswer(answer_tool(call))
+        answer = ToolAnswer(call)
         said = in_our_words(endpoint, self._stream(endpoint, call, reader), lambda: reader.said)
         async with aclosing(said) as deltas:
             async for delta in deltas:
@@ -69,10 +68,6 @@ class OpenAIChat:
         reply = await _post(client, request(endpoint, call, with_usage=False))
         self._without_usage.add(endpoint.base_url)
         return reply
-
-    async def warm(self) -> None:
-        """Do what the first call would else wait for: import the SDK."""
-        await load()
 
     async def close(self) -> None:
         """Close the connections."""

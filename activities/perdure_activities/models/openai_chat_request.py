@@ -17,11 +17,10 @@ from perdure_graph.models.messages import (
     text_of,
 )
 
+from .files import inline_text
 from .openai_parts import (
     NOT_SENT,
     answer_format,
-    answer_name,
-    as_text,
     asked_format,
     data_url,
     in_base64,
@@ -30,6 +29,7 @@ from .openai_parts import (
     sent_arguments,
 )
 from .protocol import Endpoint, ModelCall
+from .structured import answer_tool
 
 _AUDIO = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav"}
 
@@ -84,12 +84,12 @@ def _tools(call: ModelCall) -> dict[str, Any]:
     tools = [_tool(tool.name, tool.description, tool.parameters, strict=tool.strict) for tool in call.tools]
     choice: object = call.tool_choice if tools and call.tool_choice != "auto" else None
     if call.answer is not None and call.answer_by == "tool":
-        name = answer_name(call.answer)
+        gives = answer_tool(call.answer)
         if not tools or call.tool_choice == "none":
-            tools, choice = [], {"type": "function", "function": {"name": name}}
+            tools, choice = [], {"type": "function", "function": {"name": gives.name}}
         else:
             choice = "required"
-        tools = [*tools, _tool(name, "Give the answer.", call.answer.schema_)]
+        tools = [*tools, _tool(gives.name, gives.description, call.answer.schema_)]
     if not tools:
         return {}
     return {"tools": tools} | ({"tool_choice": choice} if choice else {})
@@ -167,7 +167,7 @@ def _file(call: ModelCall, part: FilePart) -> dict[str, Any]:
     if part.kind == "video":
         return {"type": "video_url", "video_url": {"url": data_url(file)}}
     if part.kind == "document":
-        if (text := as_text(file)) is not None:
+        if (text := inline_text(file)) is not None:
             return {"type": "text", "text": text}
         in_base64(file)
         return {"type": "file", "file": {"filename": file.name, "file_data": data_url(file)}}

@@ -15,6 +15,7 @@ import httpx2
 from .openai_errors import fault_in, fault_of
 from .protocol import Delta, Endpoint, ModelFault
 from .stream.faults import broken, hidden, unreadable
+from .stream.json_in import read_json
 from .stream.sse import SseReader
 from .stream.wire import Clients, body_kind, http_client
 
@@ -74,7 +75,7 @@ async def events(response: httpx2.Response) -> AsyncGenerator[dict[str, Any]]:
         Exception: of httpx2 or JSON; `fault_of` reads it.
     """
     if body_kind(response.headers) == "json":
-        yield _object(json.loads(await response.aread()))
+        yield _object(read_json(await response.aread()))
         return
     reader = SseReader()
     async with aclosing(response.aiter_bytes()) as parts:
@@ -84,11 +85,11 @@ async def events(response: httpx2.Response) -> AsyncGenerator[dict[str, Any]]:
                     await _read_out(parts)
                     return
                 if sent.name not in _NO_EVENTS:
-                    yield _object(json.loads(sent.data), sent.name)
+                    yield _object(read_json(sent.data), sent.name)
     for sent in reader.end():
         # What is cut off in its middle says nothing; the answer is then not complete.
         with suppress(ValueError):
-            yield _object(json.loads(sent.data), sent.name)
+            yield _object(read_json(sent.data), sent.name)
 
 
 async def _read_out(parts: AsyncGenerator[bytes]) -> None:

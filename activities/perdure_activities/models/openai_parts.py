@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from typing import Any, cast
 
 from perdure_graph.models.messages import AnswerSchema, FilePart, ToolCall
 
+from .files import key_of
 from .protocol import LoadedFile, ModelCall, ModelFault
 from .schemas import is_closed, strict_schema
+from .structured import answer_name
 
 # Of parameters, what is no field of the request: what it stands for is made of the call itself.
 NOT_SENT = frozenset(
@@ -25,9 +26,9 @@ def loaded(call: ModelCall, part: FilePart) -> LoadedFile:
     Raises:
         ModelFault: it was not read.
     """
-    id_ = part.file.get("id")
-    if (found := call.files.get(str(id_))) is None:
-        raise ModelFault("bad_request", f"the {part.kind} {id_!r} of a message was not loaded before the call")
+    key = key_of(part.file)
+    if (found := call.files.get(key)) is None:
+        raise ModelFault("bad_request", f"the {part.kind} {key!r} of a message was not loaded before the call")
     return found
 
 
@@ -49,14 +50,6 @@ def in_base64(file: LoadedFile) -> str:
     return base64.b64encode(file.content).decode("ascii")
 
 
-def as_text(file: LoadedFile) -> str | None:
-    """Give a text file as text; None is no text."""
-    media = file.media_type.partition(";")[0].strip()
-    if file.content is None or not (media.startswith("text/") or media == "application/json"):
-        return None
-    return f"{file.name}:\n{file.content.decode('utf-8', 'replace')}"
-
-
 def answer_format(answer: AnswerSchema) -> dict[str, Any]:
     """Describe structured output, in the form that the provider can enforce where the schema has one.
 
@@ -68,16 +61,6 @@ def answer_format(answer: AnswerSchema) -> dict[str, Any]:
     if is_closed(schema):
         return {"name": name, "schema": strict_schema(schema), "strict": True}
     return {"name": name, "schema": schema, "strict": False}
-
-
-def answer_name(answer: AnswerSchema) -> str:
-    """Give the schema's name as providers allow it."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", answer.name)[:64] or "answer"
-
-
-def answer_tool(call: ModelCall) -> str | None:
-    """Name the tool that is to give the answer, where it is asked for in that way."""
-    return answer_name(call.answer) if call.answer is not None and call.answer_by == "tool" else None
 
 
 def is_strict(schema: object) -> bool:

@@ -10,7 +10,6 @@ import httpx2
 
 from .openai_client import clients, events, in_our_words, load
 from .openai_errors import fault_of
-from .openai_parts import answer_tool
 from .openai_responses_reply import ResponseReader
 from .openai_responses_request import request
 from .protocol import Delta, Endpoint, ModelCall
@@ -27,7 +26,7 @@ class OpenAIResponses:
     async def stream(self, endpoint: Endpoint, call: ModelCall) -> AsyncGenerator[Delta]:
         """Call the model; see `Adapter.stream`."""
         reader = ResponseReader(endpoint.provider)
-        answer = ToolAnswer(answer_tool(call))
+        answer = ToolAnswer(call)
         said = in_our_words(endpoint, self._stream(endpoint, call, reader), lambda: reader.said)
         async with aclosing(said) as deltas:
             async for delta in deltas:
@@ -56,10 +55,6 @@ class OpenAIResponses:
                 await reply.aclose()
             for delta in reader.end(simulated=is_simulated(reply.headers)):
                 yield delta
-
-    async def warm(self) -> None:
-        """Do what the first call would else wait for: import the SDK."""
-        await load()
 
     async def close(self) -> None:
         """Close the connections."""

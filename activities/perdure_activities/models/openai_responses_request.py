@@ -18,11 +18,10 @@ from perdure_graph.models.messages import (
     text_of,
 )
 
+from .files import inline_text
 from .openai_parts import (
     NOT_SENT,
     answer_format,
-    answer_name,
-    as_text,
     asked_format,
     data_url,
     in_base64,
@@ -31,6 +30,7 @@ from .openai_parts import (
     sent_arguments,
 )
 from .protocol import Endpoint, ModelCall
+from .structured import answer_tool
 
 # What this wire does not have, or has elsewhere than at the top of the request.
 _ELSEWHERE = frozenset(
@@ -90,12 +90,12 @@ def _tools(call: ModelCall) -> dict[str, Any]:
     tools = [_tool(tool.name, tool.description, tool.parameters, strict=tool.strict) for tool in call.tools]
     choice: object = call.tool_choice if tools and call.tool_choice != "auto" else None
     if call.answer is not None and call.answer_by == "tool":
-        name = answer_name(call.answer)
+        gives = answer_tool(call.answer)
         if not tools or call.tool_choice == "none":
-            tools, choice = [], {"type": "function", "name": name}
+            tools, choice = [], {"type": "function", "name": gives.name}
         else:
             choice = "required"
-        tools = [*tools, _tool(name, "Give the answer.", call.answer.schema_, strict=False)]
+        tools = [*tools, _tool(gives.name, gives.description, call.answer.schema_, strict=False)]
     return _given({"tools": tools, "tool_choice": choice})
 
 
@@ -160,7 +160,7 @@ def _part(call: ModelCall, part: Content) -> dict[str, Any]:
     if part.kind == "audio":
         audio = {"data": in_base64(file), "format": file.media_type.rpartition("/")[2]}
         return {"type": "input_audio", "input_audio": audio}
-    if (text := as_text(file)) is not None:
+    if (text := inline_text(file)) is not None:
         return {"type": "input_text", "text": text}
     if file.content is None:
         return {"type": "input_file", "file_url": file.url}

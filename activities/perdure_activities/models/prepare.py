@@ -136,7 +136,9 @@ class Asked:
         """Give it a limit of the answer, where it has none: budgets reserve what may come at most."""
         if self.call.max_tokens is not None:
             return self
-        return replace(self, call=replace(self.call, max_tokens=max_output or UNLIMITED_ANSWER))
+        # A server that takes it by its other name only has been given it among the parameters.
+        given = next((most for name in _SWAPPED if isinstance(most := self.call.parameters.get(name), int)), None)
+        return replace(self, call=replace(self.call, max_tokens=given or max_output or UNLIMITED_ANSWER))
 
     def most(self) -> Tokens:
         """Say what it may use at most. Providers count the frame of messages and tools in ways of their own."""

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 from perdure_graph.models.usage import Price, Tokens
-from perdure_store.ledger_records import NANOS
+from perdure_store.ledger_records import nanos
 
 from .declared.load import Catalog, UnknownModel
 from .declared.problems import UnknownProvider
@@ -120,11 +120,6 @@ class PriceBook:
         if key not in self._elsewhere:
             self._elsewhere[key] = _genai_prices(provider, model)
         return self._elsewhere[key]
-
-
-def nanos(amount: Decimal) -> int:
-    """Give an amount in nanos (10^-9 of the unit), rounded up: a budget is never overdrawn by rounding."""
-    return int(_EXACT.multiply(amount, Decimal(NANOS)).to_integral_value(ROUND_CEILING))
 
 
 def _costs(rates: Rates, tokens: Tokens) -> tuple[Decimal, Decimal]:

@@ -56,7 +56,7 @@ class ModelCall:
 
     model: the provider's own name.
     features: those of the model's declaration.
-    files: by the `id` of the file object in the messages' file parts.
+    files: by `key_of` (`files`) the file object in the messages' file parts.
     answer_by: how structured output is asked for: `native`, by a forced `tool`, or by `text` in the prompt.
     max_tokens: most tokens of the answer; None leaves it to the provider, where it may be left out.
     """

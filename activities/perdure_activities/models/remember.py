@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 
 from perdure_graph.models.effects import InvokeModel, Remember
 from perdure_graph.models.messages import Message, TextPart, UserMessage, assistant, user
-
-# Where a prompt of one text wants the past.
-HISTORIES = "{{#histories#}}"
+from perdure_graph.models.prompt import HISTORIES
 
 # Tokens of the past where nobody says how large the model's window is.
 UNKNOWN_WINDOW = 8_000

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from perdure_graph.errors import PlatformError
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_store.ledger_records import Settlement
+from perdure_store.recorder import now_ms
 
 from .cache import as_cached
-from .cooldown import Healths, now_ms
+from .cooldown import Healths
 from .failover import Target
 from .invoke import Invocation
 from .route import Candidate, Choice

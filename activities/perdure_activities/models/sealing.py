@@ -52,7 +52,11 @@ def opened(keys: Keys, row: CredentialRow) -> dict[str, str]:
 
     secret = bytes(row.secret)
     end = 2 + (secret[1] if len(secret) > 1 else 0)
-    key_id, nonce, text = secret[2:end].decode(errors="replace"), secret[end : end + _NONCE_BYTES], secret[end + 12 :]
+    key_id, nonce, text = (
+        secret[2:end].decode(errors="replace"),
+        secret[end : end + _NONCE_BYTES],
+        secret[end + _NONCE_BYTES :],
+    )
     key = keys.keys.get(key_id) if secret[:1] == _FORMAT else None
     if key is None:
         raise PlatformError(

@@ -2,39 +2,32 @@
 
     how       native, by a forced tool, or by words in the prompt: the best that the model can do
     instruct  the words
-    by_tool   the arguments of the forced tool take the place of the text
     read      the object, which is valid by the schema that the graph states, however it was asked for
 
-`schemas` has the forms of a schema, `schema_fit` what it says of a value.
+`schemas` has the forms of a schema, `schema_fit` what it says of a value; `stream.tool_answer` makes the arguments of
+the forced tool the text of the answer.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
-from contextlib import aclosing
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
+from perdure_graph.models.answers import parsed, repaired, too_deep
 from perdure_graph.models.messages import AnswerSchema, Message, SystemMessage, ToolSpec
 
-from .protocol import Delta, Finished, ModelFault, TextDelta, ToolCallDelta, Wire
+from .protocol import ModelFault, Wire
 from .schema_fit import Misfit, misfit, without_nulls
-from .schemas import is_closed, plain_schema, strict_schema
+from .schemas import is_closed, plain_schema
 from .thinking import split
-
-__all__ = ["How", "answer_tool", "by_tool", "how", "instruct", "plain_answer", "read", "strict_schema"]
 
 How = Literal["native", "tool", "text"]
 
 _MAX_CHARS = 1024 * 1024
-_MAX_DEPTH = 64
-# The repair backtracks at each bracket: 100 KB of them took it over ten minutes, which blocks the worker.
-_MAX_REPAIR_CHARS = 100_000
-_MAX_REPAIR_WORK = 1_000_000
 _MAX_BLOCKS = 20
 
 _NO_NAME_CHARS = re.compile(r"[^A-Za-z0-9_-]")
@@ -72,47 +65,14 @@ def instruct(messages: tuple[Message, ...], schema: Mapping[str, Any]) -> tuple[
     return (SystemMessage(text=words), *messages)
 
 
+def answer_name(answer: AnswerSchema) -> str:
+    """Give the name of an answer as providers allow it."""
+    return _NO_NAME_CHARS.sub("_", answer.name)[:64] or "answer"
+
+
 def answer_tool(answer: AnswerSchema) -> ToolSpec:
-    """Make the tool whose arguments are the answer; its name is the answer's, as providers allow it."""
-    name = _NO_NAME_CHARS.sub("_", answer.name)[:64] or "answer"
-    return ToolSpec(name=name, description="Give the answer.", parameters=plain_schema(answer.schema_))
-
-
-async def by_tool(deltas: AsyncGenerator[Delta], answer: AnswerSchema) -> AsyncGenerator[Delta]:
-    """Put the arguments of the answer's tool in the place of the text; other calls stay what they are.
-
-    What the model says around its call is no part of the answer. Where it does not call the tool, its text is given.
-    """
-    name = answer_tool(answer).name
-    slot: int | None = None
-    others: set[int] = set()
-    spare: set[int] = set()
-    said: list[TextDelta] = []
-    async with aclosing(deltas):
-        async for delta in deltas:
-            match delta:
-                case TextDelta():
-                    if slot is None:
-                        said.append(delta)
-                case ToolCallDelta() if delta.slot in others:
-                    yield delta
-                case ToolCallDelta() if slot in {None, delta.slot} and delta.name in {name, ""}:
-                    slot = delta.slot
-                    if delta.arguments:
-                        yield TextDelta(delta.arguments)
-                case ToolCallDelta() if delta.slot in spare or delta.name == name:
-                    spare.add(delta.slot)
-                case ToolCallDelta():
-                    others.add(delta.slot)
-                    yield delta
-                case Finished():
-                    if slot is None:
-                        for piece in said:
-                            yield piece
-                    done = slot is not None and not others and delta.finish == "tool_calls"
-                    yield replace(delta, finish="stop") if done else delta
-                case _:
-                    yield delta
+    """Make the tool whose arguments are the answer."""
+    return ToolSpec(name=answer_name(answer), description="Give the answer.", parameters=plain_schema(answer.schema_))
 
 
 def read(text: str, schema: Mapping[str, Any], *, cut: bool = False) -> dict[str, JsonValue]:
@@ -163,22 +123,14 @@ def _objects(text: str, *, repair: bool) -> Iterator[dict[str, JsonValue]]:
 
 def _parsed(text: str) -> Iterator[dict[str, JsonValue]]:
     try:
-        value = json.loads(text, strict=False, parse_constant=_no_constant)
+        value = parsed(text)
     except (ValueError, RecursionError):
         return
     yield from _fit(value)
 
 
 def _repaired(text: str) -> Iterator[dict[str, JsonValue]]:
-    work = len(text) * (text.count("{") + text.count("["))
-    if "{" not in text or len(text) > _MAX_REPAIR_CHARS or work > _MAX_REPAIR_WORK:
-        return
-    from json_repair import repair_json
-
-    try:
-        value = json.loads(repair_json(text, skip_json_loads=True), strict=False, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return
+    value = repaired(text) if "{" in text else None
     # Several objects in a row come back as a list of them.
     yield from _fit(value)
     if isinstance(value, list):
@@ -187,7 +139,7 @@ def _repaired(text: str) -> Iterator[dict[str, JsonValue]]:
 
 
 def _fit(value: Any) -> Iterator[dict[str, JsonValue]]:
-    if not isinstance(value, dict) or _depth(value) > _MAX_DEPTH:
+    if not isinstance(value, dict) or too_deep(value):
         return
     # A lone surrogate is proper JSON, and fits into no payload: it would hang the run instead of failing it.
     try:
@@ -195,21 +147,3 @@ def _fit(value: Any) -> Iterator[dict[str, JsonValue]]:
     except ValueError:
         return
     yield cast("dict[str, JsonValue]", value)
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level and depth <= _MAX_DEPTH:
-        depth += 1
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += cast("dict[str, Any]", item).values()
-            elif isinstance(item, list):
-                inner += cast("list[Any]", item)
-        level = inner
-    return depth
-
-
-def _no_constant(name: str) -> JsonValue:
-    raise ValueError(f"{name} is no JSON")

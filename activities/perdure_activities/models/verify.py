@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -107,8 +108,6 @@ async def _ask(endpoint: Endpoint, path: str, model: str) -> _Found:
 async def _request(
     client: httpx2.AsyncClient, endpoint: Endpoint, method: str, path: str, asked: Mapping[str, Any] | None
 ) -> tuple[int, httpx2.Headers, bytes]:
-    import asyncio
-
     headers = {"Authorization": f"Bearer {endpoint.api_key}", **dict(endpoint.headers)}
     if endpoint.wire == "anthropic-messages":
         headers["anthropic-version"] = _ANTHROPIC_VERSION

@@ -8,10 +8,30 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from .arguments import (
+    Address,
+    Batch,
+    Conversation,
+    ConversationId,
+    Deadline,
+    DemoModel,
+    DemoScript,
+    Flow,
+    Inputs,
+    Json,
+    OnFailure,
+    Pairs,
+    Parallel,
+    Pins,
+    Query,
+    Reason,
+    Run,
+    RunId,
+)
 from .models_cmd import models
 from .payloads_cmd import blobs, codec_server
 from .store_cmd import store
@@ -30,37 +50,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Address = Annotated[
-    str | None, typer.Option("--address", envvar="PERDURE_ADDRESS", help="host:port of a Temporal server.")
-]
-Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout; the rest goes to stderr.")]
-Flow = Annotated[Path, typer.Argument(metavar="FLOW", help="A Dify DSL file.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run.")]
-Pairs = Annotated[
-    list[str] | None,
-    typer.Option("-i", "--input", metavar="K=V", help="An input; K=@FILE reads a file, K=@@V is the text @V."),
-]
-Inputs = Annotated[Path | None, typer.Option("--inputs", help="JSON or YAML file of inputs; -i goes first.")]
-Pins = Annotated[Path | None, typer.Option("--pins", help="JSON or YAML file of nodes that answer as told.")]
-Query = Annotated[str | None, typer.Option("--query", help="The message of the user (chatflows).")]
-Conversation = Annotated[Path | None, typer.Option("--conversation", help="File of conversation variables.")]
-ConversationId = Annotated[
-    str | None, typer.Option("--conversation-id", metavar="ID", help="The conversation to go on with: its first run.")
-]
-RunId = Annotated[str | None, typer.Option("--run-id", help="Id of the run; the same id never runs twice.")]
-Parallel = Annotated[int | None, typer.Option("--max-parallel", min=1, help="Effects in flight at once.")]
-OnFailure = Annotated[
-    Literal["fail", "wait"], typer.Option("--on-failure", help="wait: a node that fails waits for `perdure retry`.")
-]
-Deadline = Annotated[
-    float | None, typer.Option("--deadline", metavar="SECONDS", min=0.001, help="The run fails when it takes longer.")
-]
-DemoModel = Annotated[bool, typer.Option("--demo-model", help="Have a fake provider answer for every model: no key.")]
-DemoScript = Annotated[
-    Path | None, typer.Option("--demo-script", metavar="FILE", help="YAML file of what the fake provider answers.")
-]
-Reason = Annotated[str, typer.Option("--reason", help="Shown with the run.")]
-
 
 @app.command()
 def run(
@@ -75,6 +64,7 @@ def run(
     max_parallel: Parallel = None,
     on_failure: OnFailure = "fail",
     deadline: Deadline = None,
+    batch: Batch = False,
     submit: Annotated[
         list[str] | None,
         typer.Option("--submit", metavar="NODE=ACTION[,FIELD=VALUE...]", help="Answer a human-input form."),
@@ -89,7 +79,7 @@ def run(
     from . import run as runs
     from .connect import Demo, configured
 
-    options = runs.options_of(max_parallel, on_failure, deadline)
+    options = runs.options_of(max_parallel, on_failure, deadline, batch)
     asked = runs.Asked(
         flow, pairs or [], inputs, pins, query, conversation, conversation_id, run_id, options, submit or []
     )
@@ -112,13 +102,14 @@ def start(
     max_parallel: Parallel = None,
     on_failure: OnFailure = "fail",
     deadline: Deadline = None,
+    batch: Batch = False,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Start a flow on a server and leave it there."""
     from . import run as runs
 
-    options = runs.options_of(max_parallel, on_failure, deadline)
+    options = runs.options_of(max_parallel, on_failure, deadline, batch)
     asked = runs.Asked(flow, pairs or [], inputs, pins, query, conversation, conversation_id, run_id, options)
     _finish(lambda out: runs.start(asked, address, out), as_json, run_id)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .store_cmd import Json, Url, store_url
+from .arguments import Json
+from .store_cmd import Url, store_url
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

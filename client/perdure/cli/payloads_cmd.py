@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from .arguments import Address, Json
+
 if TYPE_CHECKING:
     from perdure_payloads.collect import Count
     from perdure_payloads.inventory import Store
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
 
     from .output import Output
 
-Address = Annotated[
-    str | None, typer.Option("--address", envvar="PERDURE_ADDRESS", help="host:port of a Temporal server.")
-]
 
 blobs = typer.Typer(name="blobs", help="The store of large values.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -36,7 +35,7 @@ def gc(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
     address: Address = None,
-    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Delete the large values of runs that closed long ago, or that Temporal does not know any more."""
     _finish(lambda out: _collect(days, dry_run, address, out), as_json)

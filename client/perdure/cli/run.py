@@ -43,9 +43,12 @@ class Asked:
     submits: list[str] = field(default_factory=list[str])
 
 
-def options_of(max_parallel: int | None, on_failure: Literal["fail", "wait"], deadline: float | None) -> RunOptions:
+def options_of(
+    max_parallel: int | None, on_failure: Literal["fail", "wait"], deadline: float | None, batch: bool
+) -> RunOptions:
     """Turn options of the command line into those of a run."""
-    options = RunOptions(on_failure=on_failure, deadline_s=deadline)
+    priority = "batch" if batch else "interactive"
+    options = RunOptions(on_failure=on_failure, deadline_s=deadline, priority=priority)
     return options if max_parallel is None else options.model_copy(update={"max_parallel": max_parallel})
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from .arguments import Json, Run
+
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
@@ -26,8 +28,6 @@ Url = Annotated[
         help="sqlite:///PATH or postgresql://USER@HOST/NAME; by default that of `perdure dev`, or of a worker here.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout; the rest goes to stderr.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run.")]
 
 store = typer.Typer(
     name="store", help="The run store: what happened in all runs.", no_args_is_help=True, rich_markup_mode=None

@@ -22,6 +22,7 @@ TEXT = "".join(CHUNKS)
 class Expect:
     """What must hold.
 
+    attempts: of the activity; None is as many as follow from the rest.
     faults: kinds of the calls that were accounted as wasted, oldest first. billed: whether these cost tokens.
     requests: that reached the provider. apart: seconds between the first two of them.
     health: of the first deployment, at the end; opens: for how many seconds it is left alone after the last fault.
@@ -34,6 +35,7 @@ class Expect:
     error_type: str | None = None
     faults: tuple[str, ...] = ()
     billed: bool = False
+    attempts: int | None = None
     requests: int = 1
     apart: tuple[float, float] | None = None
     health: str = "well"
@@ -76,6 +78,14 @@ class Case:
     play: str = "run"
     why: str = ""
     by_wire: dict[Wire, dict[str, Any]] = field(default_factory=dict[Wire, dict[str, Any]])
+
+    def attempts(self, expect: Expect) -> int:
+        """How often the activity is tried: once more after each fault, but for those that are made good on the spot."""
+        if expect.attempts is not None:
+            return expect.attempts
+        if self.another is not None:
+            return 1
+        return max(1, len(expect.faults) + (expect.status == "succeeded"))
 
     def on(self, wire: Wire) -> Expect:
         """What must hold on a wire."""
@@ -128,10 +138,13 @@ class Check:
         return f"{self.what}: wanted {self.wanted!r}, got {self.got!r}"
 
 
-def told(expect: Expect) -> str:
+def told(played: Played) -> str:
     """Say for people what must hold."""
+    expect = played.expect
+    attempts = played.case.attempts(expect)
     parts = [expect.status + (f" ({expect.error_type})" if expect.error_type else "")]
     parts.append(f"{expect.requests} request{'s' if expect.requests != 1 else ''}")
+    parts.append(f"{attempts} attempt{'s' if attempts != 1 else ''}")
     if expect.apart is not None:
         parts.append(f"{expect.apart[0]:g} to {expect.apart[1]:g} s apart")
     if expect.faults:

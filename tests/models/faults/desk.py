@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -29,12 +28,12 @@ from .case import Case, Played
 
 FIRST, SECOND = "FAULT_TABLE_KEY_1", "FAULT_TABLE_KEY_2"
 KEYS = {FIRST: "sk-fault-table-0001", SECOND: "sk-fault-table-0002"}
-TIMEOUTS = {"connect_s": 4, "first_token_s": 4, "between_s": 3}
+TIMEOUTS = {"connect_s": 5, "first_token_s": 5, "between_s": 4}
 
 
 @dataclass
 class Desk:
-    """All that a case is played with. `big` takes turns of those that move much data."""
+    """All that a case is played with."""
 
     client: Client
     provider: FakeProvider
@@ -42,12 +41,10 @@ class Desk:
     ledger: Ledger
     runtime: Runtime
     elsewhere: HttpServer
-    big: asyncio.Lock
 
     async def requests(self, played: Played) -> list[Entry]:
         """The provider's requests of a case, oldest first."""
-        names = (played.id, stand_in(played))
-        return [entry for entry in await self.provider.journal() if entry.model in names]
+        return await self.provider.journal(model=f"{played.id}*")
 
 
 def stand_in(played: Played) -> str:
@@ -58,9 +55,12 @@ def stand_in(played: Played) -> str:
 def deployments(all_played: Sequence[Played], fake: FakeProvider) -> list[dict[str, Any]]:
     """One deployment for each case, or two."""
     made: list[dict[str, Any]] = []
+    # What is learned of an address holds for all its deployments; this one is of the same server.
+    alias = fake.openai_url.replace("127.0.0.1", "localhost")
+    urls = {"": fake.openai_url, "refused": f"{fake.refused_url}/v1", "alias": alias}
     for played in all_played:
         case = played.case
-        url = {"": fake.openai_url, "refused": f"{fake.refused_url}/v1"}.get(case.base_url, case.base_url)
+        url = urls.get(case.base_url, case.base_url)
         given = {"provider": played.provider, "wire": played.wire, "allow_private": True, "credential": {"env": FIRST}}
         one = given | {"name": played.id, "models": [played.id], "base_url": url}
         made.append(one | ({"weight": 100} if case.another == "key" else {}))
@@ -146,7 +146,7 @@ async def at_desk(
         runtime = Runtime.open(ModelsConfig.model_validate(config), ledger, KeyRing(), environ=KEYS)
         opened.push_async_callback(runtime.close)
         client = Client(stack.client, stack.task_queue, task_timeout=stack.task_timeout, store=stack.store_url)
-        yield Desk(client, fake, stack, ledger, runtime, elsewhere, asyncio.Lock())
+        yield Desk(client, fake, stack, ledger, runtime, elsewhere)
 
 
 def _restore(environ: Mapping[str, str | None]) -> None:

@@ -1,10 +1,11 @@
-"""Play the whole table: all cases side by side, those that kill a worker at a stack of their own."""
+"""Play the whole table: most cases side by side, those that kill a worker at a stack of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from perdure_worker.settings import WorkerSettings
@@ -24,27 +25,34 @@ async def play_all(
 ) -> Verdicts:
     """Play cases, and give what held, by their ids."""
     deadly = [played for played in chosen if played.case.play == "killed"]
-    others = [played for played in chosen if played not in deadly]
-    # The slow ones first: they mostly wait.
-    others.sort(key=lambda played: played.case.times is not None)
+    heavy = [played for played in chosen if played.case.row == 42]
+    others = [played for played in chosen if played not in deadly and played not in heavy]
     verdicts: Verdicts = {}
+    if others or heavy:
+        async with _desk(others + heavy, settings, folder / "others") as desk:
+            await _play(desk, others, verdicts, at_once)
+            await _play(desk, heavy, verdicts, 1)
+    if deadly:
+        async with _desk(deadly, settings, folder / "deadly") as desk:
+            await _play(desk, deadly, verdicts, 1)
+    return verdicts
+
+
+def _desk(chosen: Sequence[Played], settings: WorkerSettings, folder: Path) -> AbstractAsyncContextManager[Desk]:
+    folder.mkdir()
+    return at_desk(chosen, settings, folder)
+
+
+async def _play(desk: Desk, chosen: Sequence[Played], verdicts: Verdicts, at_once: int) -> None:
     turns = asyncio.Semaphore(at_once)
 
-    async def one(desk: Desk, played: Played) -> None:
+    async def one(played: Played) -> None:
         async with turns:
             verdicts[played.id] = await _verdict(desk, played)
 
-    for part in (others, deadly):
-        if part:
-            own = folder / ("deadly" if part is deadly else "others")
-            own.mkdir()
-            async with at_desk(part, settings, own) as desk, asyncio.TaskGroup() as group:
-                # Only one worker is killed at a time, and it is everybody's.
-                for played in part:
-                    task = group.create_task(one(desk, played))
-                    if part is deadly:
-                        await asyncio.wait((task,))
-    return verdicts
+    async with asyncio.TaskGroup() as group:
+        for played in chosen:
+            group.create_task(one(played))
 
 
 async def _verdict(desk: Desk, played: Played) -> list[Check]:

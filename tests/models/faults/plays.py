@@ -63,12 +63,6 @@ async def run(desk: Desk, played: Played, runs: list[str]) -> Seen:
     return seen
 
 
-async def run_alone(desk: Desk, played: Played, runs: list[str]) -> Seen:
-    """Run it while no other one of these runs."""
-    async with desk.big:
-        return await run(desk, played, runs)
-
-
 async def run_and_read_error(desk: Desk, played: Played, runs: list[str]) -> Seen:
     """Run it, and look at how long the error is."""
     seen = await run(desk, played, runs)
@@ -195,17 +189,12 @@ async def tools(desk: Desk, played: Played, runs: list[str]) -> Seen:
     }
     wanted = played.expect.outputs.get("broken", ())
     broken = tuple(call.broken or "" for call in calls if call.broken)
-    checks = [
-        Check(f"call {n} is marked", why, broken[n : n + 1], why in said) for n, (why, said) in _pairs(wanted, broken)
-    ]
+    pairs = zip(wanted, broken, strict=False)
+    checks = [Check("why a call is marked", why, said, why in said) for why, said in pairs]
     # What is marked is told by its words, as the case has them.
     found["broken"] = wanted if len(broken) == len(wanted) else broken
     checks.append(Check.same("arguments that may be used are JSON", True, _all_json(answer)))
     return Seen("succeeded", outputs=found, text=answer.text, events=checks)
-
-
-def _pairs(wanted: tuple[str, ...], got: tuple[str, ...]) -> enumerate[tuple[str, str]]:
-    return enumerate(zip(wanted, got, strict=False))
 
 
 def _all_json(answer: ModelAnswer) -> bool:
@@ -258,7 +247,6 @@ PLAYS: dict[str, Play] = {
     each.__name__: each
     for each in (
         run,
-        run_alone,
         run_and_read_error,
         run_and_let_go,
         redirected,

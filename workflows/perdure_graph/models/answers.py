@@ -59,6 +59,43 @@ def first_object(text: str) -> dict[str, JsonValue] | None:
     return next(objects_in(text), None)
 
 
+def parsed(text: str) -> Any:
+    """Read JSON that every payload can hold; line breaks may stand in its texts.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+    return _DECODER.decode(text)
+
+
+def repaired(text: str) -> Any:
+    """Repair JSON and read it; None where nothing can be made of it, or only in a long time."""
+    # The repair backtracks at each bracket: 100 KB of them took it over ten minutes.
+    work = len(text) * (text.count("{") + text.count("["))
+    if len(text) > _MAX_REPAIR_CHARS or work > _MAX_REPAIR_WORK:
+        return None
+    try:
+        return parsed(str(repair_json(text, skip_json_loads=True)))
+    except (ValueError, RecursionError):
+        return None
+
+
+def too_deep(value: Any) -> bool:
+    """Whether a value is nested deeper than can be asked for."""
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += cast("dict[str, Any]", item).values()
+            elif isinstance(item, list):
+                inner += cast("list[Any]", item)
+        level = [item for item in inner if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
+
+
 def _strict(text: str, at: int) -> tuple[dict[str, JsonValue] | None, int]:
     try:
         read, end = _DECODER.raw_decode(text, at)
@@ -73,14 +110,8 @@ def _repaired(text: str, at: int) -> tuple[dict[str, JsonValue] | None, int]:
         return None, at + 1
     end = _closing(text, at)
     piece = text[at:end]
-    # The repair backtracks at each bracket; and it makes something of every text, also of one that names no key.
-    work = len(piece) * (piece.count("{") + piece.count("["))
-    if ":" not in piece or len(piece) > _MAX_REPAIR_CHARS or work > _MAX_REPAIR_WORK:
-        return None, at + 1
-    try:
-        found = _fit(_DECODER.decode(str(repair_json(piece, skip_json_loads=True))))
-    except (ValueError, RecursionError):
-        return None, at + 1
+    # The repair makes something of every text, also of one that names no key.
+    found = _fit(repaired(piece)) if ":" in piece else None
     return (found, end) if found else (None, at + 1)
 
 
@@ -98,7 +129,7 @@ def _closing(text: str, at: int) -> int:
 
 def _fit(read: Any) -> dict[str, JsonValue] | None:
     """Take an object that every payload can carry: not too deep, without halves of characters."""
-    if not isinstance(read, dict) or _too_deep(read):
+    if not isinstance(read, dict) or too_deep(read):
         return None
     text = json.dumps(read, ensure_ascii=False)
     try:
@@ -106,21 +137,6 @@ def _fit(read: Any) -> dict[str, JsonValue] | None:
     except UnicodeEncodeError:
         return json.loads(text.encode("utf-8", "replace"))
     return cast("dict[str, JsonValue]", read)
-
-
-def _too_deep(read: Any) -> bool:
-    level: list[Any] = [read]
-    for _ in range(_MAX_DEPTH):
-        inner: list[Any] = []
-        for value in level:
-            if isinstance(value, dict):
-                inner += cast("dict[str, Any]", value).values()
-            elif isinstance(value, list):
-                inner += cast("list[Any]", value)
-        level = [value for value in inner if isinstance(value, dict | list)]
-        if not level:
-            return False
-    return True
 
 
 def _finite(text: str) -> float:

@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from ..protocol import Delta, Finished, TextDelta, ToolCallDelta
+from ..protocol import Delta, Finished, ModelCall, TextDelta, ToolCallDelta
+from ..structured import answer_name
 
 
 @dataclass(slots=True)
 class ToolAnswer:
-    """Turns the deltas of one answer. name: of the tool that gives the answer; None changes nothing.
+    """Turns the deltas of one answer to `call`; changes nothing where it asks for the answer in another way.
 
     Text beside the call is chatter and left out, unless the call never comes: then the answer may be in it.
     """
 
-    name: str | None
+    call: ModelCall
     _slots: set[int] = field(default_factory=set[int])
     _others: bool = False
     _aside: list[str] = field(default_factory=list[str])
 
     def take(self, delta: Delta) -> Iterator[Delta]:
         """Take the next delta; give what it is told as."""
-        if self.name is None:
+        if self.call.answer is None or self.call.answer_by != "tool":
             yield delta
         elif isinstance(delta, TextDelta):
             self._aside.append(delta.text)
         elif isinstance(delta, ToolCallDelta):
-            yield from self._call(delta)
+            yield from self._call(delta, answer_name(self.call.answer))
         elif isinstance(delta, Finished):
             if not self._slots and self._aside:
                 yield TextDelta("".join(self._aside))
@@ -36,8 +37,8 @@ class ToolAnswer:
         else:
             yield delta
 
-    def _call(self, delta: ToolCallDelta) -> Iterator[Delta]:
-        if delta.name == self.name:
+    def _call(self, delta: ToolCallDelta, name: str) -> Iterator[Delta]:
+        if delta.name == name:
             self._slots.add(delta.slot)
         if delta.slot not in self._slots:
             self._others = True
