@@ -74,7 +74,8 @@ class Answering:
     def _read(self, request: Request, route: Route, body: Json, entry: Entry) -> Asked:
         body = {"model": route.model} if route.wire == "models" else body
         canonical = json.dumps([route.wire, body], sort_keys=True)
-        nth = self._repeats[canonical] = self._repeats.get(canonical, 0) + 1
+        same = hashlib.sha256(canonical.encode()).hexdigest()
+        nth = self._repeats[same] = self._repeats.get(same, 0) + 1
         mark = hashlib.sha256(f"{self.script.seed} {nth} {canonical}".encode()).hexdigest()
         asked = read(route.wire, request.path, body, key=entry.key, base=self.base, nth=nth, digest=mark)
         entry.model = asked.model

@@ -9,6 +9,7 @@ from .database import short
 from .tables import RUNS
 
 MOST_TURNS = 1000
+AT_ONCE = 50
 _ANSWERED = ("succeeded", "partial-succeeded")
 
 
@@ -32,7 +33,8 @@ def turns(
     if run is not None:
         query = query.where(tuple_(c.started_at, c.id) < tuple_(run.started_at, run.id))
     found: list[tuple[str, str]] = []
-    for row in connection.execute(query):
+    # Answers may be long, and few of the rows are wanted.
+    for row in connection.execute(query, execution_options={"yield_per": AT_ONCE}):
         outputs: Json = row.outputs or {}
         answer = outputs.get("answer")
         if isinstance(answer, str) and answer:

@@ -194,7 +194,7 @@ def test_run_takes_inputs_from_everywhere_and_ends_with_one_object(cli: Cli, tmp
     done = cli("run", greet(tmp_path), *arguments)
     assert done.code == 0, done.err
     assert len(done.out.splitlines()) == 1
-    assert set(done.json) == {"run_id", "status", "outputs", "error", "elapsed", "steps"}
+    assert set(done.json) == {"run_id", "status", "outputs", "error", "elapsed", "steps", "simulated"}
     assert (done.json["run_id"], done.json["status"], done.json["steps"]) == ("mine", "succeeded", 3)
     assert done.json["outputs"] == {"text": "hello Bob 2.5", "o": {"a": [1]}}
     assert "declares no input 'surplus'" in done.err

@@ -161,7 +161,7 @@ async def ran(
         if kept == "table":
             adding = Cli(cli.variables | {"HERE_ONLY": key}, folder)
             argv = ("models", "add-credential", "canary", "--provider", "generic", "--from-env", "HERE_ONLY", "--json")
-            await printed(found, adding, *argv)
+            assert await printed(found, adding, *argv) == 0, found.printed
         async with working(settings, variables, folder / "worker.log"):
             client = await Client.connect(
                 stack.address,
@@ -226,11 +226,12 @@ async def decoded(history: Any, client: Client) -> str:
     return "\n".join(payload.data.decode("utf-8", "replace") for payload in clear)
 
 
-async def printed(found: Ran, cli: Cli, *argv: str) -> None:
-    """Keep what a command prints, and that it knows how to end."""
+async def printed(found: Ran, cli: Cli, *argv: str) -> int:
+    """Keep what a command prints; it must know how to end."""
     code, out, err = await cli(*argv)
     assert code in (0, 1) and "Traceback" not in err, (argv, out, err)
     found.printed[" ".join(argv)] = out + err
+    return code
 
 
 async def commands(found: Ran, cli: Cli, handles: dict[str, RunHandle]) -> None:
@@ -269,7 +270,7 @@ def test_complaint_30_the_keys_were_used_and_what_failed_says_so_without_them(ra
     assert stack.worker_pids
     for name, result in ran.results.items():
         if name.endswith(".good") or name == "variable":
-            assert (result.status, MARK in result.outputs["text"]) == ("succeeded", True), result.error
+            assert result.status == "succeeded" and MARK in result.outputs["text"], (name, result.error)
             continue
         assert result.status == "failed" and result.error is not None, name
         assert not leaks(result.error.message, *ran.hidden, GRAPH_SECRET), name

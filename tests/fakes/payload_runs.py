@@ -135,6 +135,6 @@ class Cli:
     async def __call__(self, *arguments: object) -> tuple[int, str, str]:
         """Exit code, stdout, stderr."""
         process = await self.start(*arguments)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()

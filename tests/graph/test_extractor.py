@@ -24,6 +24,11 @@ COUNT = {"name": "count", "type": "number", "description": "how many", "required
 TAGS = {"name": "tags", "type": "array[string]", "description": "", "required": False}
 
 
+def test_a_number_of_many_digits_is_a_number() -> None:
+    (count,) = (Parameter.model_validate(one) for one in [COUNT])
+    assert read([count], json.dumps({"count": "9" * 400}), ()).values == {"count": int("9" * 400)}
+
+
 def extractor(*parameters: dict[str, Any], **data: Any) -> NodeSpec:
     """An extractor of the query of the start node."""
     return node(

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from perdure_activities.models.config import BadModelsFile, Budget, Deployment, ModelsConfig, spoken
+from perdure_fake import Script
 from perdure_store.ledger_records import Rates
 
 WHOLE = """
@@ -194,7 +196,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_the_examples_of_the_docs_can_be_read(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    config, declaration = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    config, _cached, script, declaration = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert Script.model_validate(yaml.safe_load(script)).steps[0].reply is not None
     (tmp_path / "models.yaml").write_text(config)
     (tmp_path / "acme.yaml").write_text(declaration)
     found = ModelsConfig.of_file(tmp_path / "models.yaml")

@@ -42,6 +42,7 @@ def test_text_of_graphs_becomes_what_the_rule_wants() -> None:
         ({"temperature": "warm"}, "a number from 0 to 2"),
         ({"temperature": True}, "a number from 0 to 2"),
         ({"temperature": "nan"}, "a number from 0 to 2"),
+        ({"temperature": "1" + "0" * 350}, "a number from 0 to 2"),
         ({"temperature": 0.123}, "more than 2 decimal places"),
         ({"max_tokens": 0}, "a whole number from 1 to 16,384"),
         ({"max_tokens": 16385}, "a whole number from 1 to 16,384"),

@@ -51,7 +51,7 @@ async def test_an_answer_streams_with_its_usage_and_limits(adapter: OpenAIChat) 
     assert isinstance(deltas[0], Headers)
     assert answer.text == again.text == "Hello"
     assert answer.tokens == Tokens(prompt=7, completion=2, cache_read=5)
-    assert (answer.finish, answer.model, answer.simulated, answer.request_id) == ("stop", "m-1", True, "req-1")
+    assert (answer.finish, answer.model, answer.simulated, answer.headers.request_id) == ("stop", "m-1", True, "req-1")
     assert (answer.headers.remaining_requests, answer.headers.reset_s) == (9, 62.0)
     assert answer.message.content == (TextPart(text="Hello"),)
     body = served.body(0)

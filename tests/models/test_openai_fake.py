@@ -67,7 +67,7 @@ async def test_a_round_of_tools_passes_strict_checks(fake: FakeProvider, adapter
     ]
     end, deltas = await answered(adapters[wire], at, call(messages=(*asked, answer.message, *results), **asking))
     assert [delta.text for delta in deltas if isinstance(delta, TextDelta)] == ["Cold", " and ", "warm."]
-    assert (end.finish, end.simulated, bool(end.request_id)) == ("stop", True, True)
+    assert (end.finish, end.simulated, bool(end.headers.request_id)) == ("stop", True, True)
     billed = (await fake.journal())[-1].usage
     assert billed is not None
     assert end.tokens is not None

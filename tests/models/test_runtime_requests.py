@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes.adapters import ask, bench, deployment, fails, says
+from fakes.adapters import Script, ask, bench, deployment, fails, says
 from perdure_activities.models.cache import as_cached
 from perdure_activities.models.failover import LocatedFault
-from perdure_activities.models.protocol import Finished, TextDelta, ThinkingDelta
+from perdure_activities.models.protocol import Finished, ModelFault, TextDelta, ThinkingDelta
 from perdure_activities.models.remember import fitting, most_turns, room, with_past
 from perdure_activities.models.settle import node_of
 from perdure_graph.models.effects import Remember
@@ -136,6 +136,16 @@ async def test_a_server_without_schemas_is_asked_by_a_tool_then_in_words(tmp_pat
         assert (await b.runtime.invoke(ask(key="k2", **asked), 1)).structured == {"n": 4}
         assert [call.answer_by for _, call in b.adapter.asked] == ["native", "tool", "tool", "text"]
         assert "JSON Schema" in sent(b)[0][1]
+
+
+async def test_a_schema_that_is_refused_changes_nothing_for_others(tmp_path: Path) -> None:
+    config: dict[str, Any] = {"deployments": [deployment("a", "demo", wire=None)]}
+    asked: dict[str, Any] = {"provider": "demo", "model": "demo", "answer": ANSWER}
+    refused: Script = [ModelFault("bad_request", "Invalid schema for response_format", parameter="response_format")]
+    async with bench(tmp_path, {"a": [refused, says('{"n": 3}'), says('{"n": 4}')]}, config) as b:
+        assert (await b.runtime.invoke(ask(**asked), 1)).structured == {"n": 3}
+        assert (await b.runtime.invoke(ask(key="k2", **asked), 1)).structured == {"n": 4}
+        assert [call.answer_by for _, call in b.adapter.asked] == ["native", "tool", "native"]
 
 
 async def test_a_model_without_tools_is_asked_in_words(tmp_path: Path) -> None:

@@ -140,6 +140,21 @@ async def test_a_store_that_is_away_costs_no_time_and_no_memory(monkeypatch: pyt
     assert len(away.calls) == count, "nothing goes on after the end"
 
 
+async def test_an_attempt_that_failed_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deltas, "AGAIN_S", 0.01)
+    for answers, wait_s in (([], 0.0), ([False] * 1000, 0.0), ([False] * 1000, 0.05)):
+        known = Known(*answers)
+        sink = DeltaSink(known, effect(), 1)
+        await sink.text("half")
+        await asyncio.sleep(wait_s)
+        sink.leave()
+        await asyncio.sleep(0.05)
+        count = len(known.calls)
+        await asyncio.sleep(0.05)
+        assert len(known.calls) == count
+        assert known.calls[0][0].text == "half"
+
+
 async def test_without_a_reader_nothing_is_written() -> None:
     known = Known()
     for sink in (DeltaSink(known, effect(stream=False), 1), DeltaSink(Ledger(Recorder("off")), effect(), 1)):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from perdure_activities.models import tokens as counting
 from perdure_activities.models.declared.load import Catalog
 from perdure_activities.models.declared.schema import ModelDeclaration
-from perdure_activities.models.tokens import Counters, bpe, counter_for, estimate, image_tokens
+from perdure_activities.models.tokens import Counters, bpe, estimate, image_tokens
 from perdure_graph.models.messages import (
     AssistantMessage,
     FilePart,
@@ -27,6 +27,7 @@ from perdure_graph.models.messages import (
 )
 
 CATALOG = Catalog.load(installed=False)
+counter_for = Counters(CATALOG).counter_for
 CHINESE = "人工智能正在改变我们的生活方式。"
 
 

@@ -24,6 +24,8 @@ from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.models import configuration
 from perdure_worker.settings import WorkerSettings
 
+# Each of several commands starts a server and a worker, on a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
 KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "PERDURE_MODELS")
 
 
@@ -147,7 +149,7 @@ async def test_dev_with_the_demo_model_serves_runs_that_others_start(tmp_path: P
     try:
         assert dev.stdout is not None
         lines: list[str] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while not any("Ctrl-C" in line for line in lines):
                 lines.append((await dev.stdout.readline()).decode())
         assert any("models:" in line and "simulated" in line for line in lines)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from perdure_graph.models.faults import FaultKind
 
 from .protocol import ModelFault
-from .stream.faults import cut, error_object, kind_of_status, redirected, transport_fault, unreadable, words
+from .stream.faults import NOT_TAKEN, cut, error_object, kind_of_status, redirected, transport_fault, unreadable, words
 from .stream.wire import retry_after_s
 
 if TYPE_CHECKING:
@@ -47,11 +47,6 @@ _REFUSED = re.compile(r"content filter", re.IGNORECASE)
 _PARAMETER = re.compile(
     r"\b(temperature|top_p|top_k|stop_sequences|thinking|output_config|effort|tool_choice|cache_control|metadata"
     r"|service_tier)\b"
-)
-_NOT_TAKEN = re.compile(
-    r"not (?:be |currently )?(?:supported|permitted|allowed|available|both)|does not support|cannot both"
-    r"|may only be set|unsupported|unexpected|unknown|unrecognized|deprecated",
-    re.IGNORECASE,
 )
 
 
@@ -107,7 +102,7 @@ def _kind(type_: str, message: str, status: int) -> FaultKind:
 
 
 def _parameter(message: str) -> str:
-    if not _NOT_TAKEN.search(message):
+    if not NOT_TAKEN.search(message):
         return ""
     # Of two that exclude each other, the second is the one to do without.
     return next(iter(reversed(_PARAMETER.findall(message)[:2])), "")

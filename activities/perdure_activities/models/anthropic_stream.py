@@ -17,8 +17,10 @@ from perdure_graph.models.usage import Tokens
 from .anthropic_errors import fault_in
 from .protocol import Delta, ModelFault, RefusalDelta, TextDelta, ThinkingDelta, ThinkingDone, ToolCallDelta, UsageDelta
 from .stream.faults import unreadable
+from .stream.json_in import MOST_COUNTED
 
 Event = Mapping[str, Any]
+
 
 _FINISHES: dict[str, Finish] = {
     "end_turn": "stop",
@@ -200,7 +202,7 @@ class Reply:
         told = dict(_mapping(usage))
         told["thinking_tokens"] = _mapping(told.get("output_tokens_details")).get("thinking_tokens")
         for name, value in told.items():
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_COUNTED:
                 self._usage[name] = value
         if usage and (tokens := self.tokens).total > 0:
             yield UsageDelta(tokens)

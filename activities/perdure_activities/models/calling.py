@@ -21,7 +21,7 @@ from .answered import answer_of, used
 from .call import Listening
 from .deltas import DeltaSink
 from .failover import LocatedFault, Plan
-from .prepare import Preparing, droppable
+from .prepare import Preparing, droppable, is_lasting
 from .protocol import Endpoint, ModelCall, ModelFault
 from .remember import Turn
 from .route import Candidate
@@ -59,7 +59,7 @@ class Calling:
         self._preparing = Preparing(effect, runtime.files)
 
     async def ask(self, one: Candidate, plan: Plan) -> ModelAnswer:
-        """Ask a deployment; what its server does not take is left out, once.
+        """Ask a deployment; what its server does not take is left out from then on.
 
         Raises:
             NotNow: it is at its limits.
@@ -67,18 +67,19 @@ class Calling:
         """
         self.deployment = one.name
         learned = self._runtime.learned(one.name, one.model)
+        once: set[str] = set()
         repeated = False
         while True:
             try:
-                return await self._once(one, frozenset(learned), plan)
+                return await self._once(one, frozenset(learned | once), plan)
             except LocatedFault:
                 raise
             except ModelFault as fault:
                 name = droppable(fault, self._sent) if self._sent is not None else None
                 if self.given_out:
                     pass
-                elif name is not None and name not in learned:
-                    learned.add(name)
+                elif name is not None and name not in learned | once:
+                    (learned if is_lasting(fault) else once).add(name)
                     continue
                 elif fault.kind == "context_overflow" and self.turns:
                     self.turns = ()
@@ -97,6 +98,11 @@ class Calling:
                 )
                 await self._runtime.healths.failed(one.name, fault)
                 raise LocatedFault(fault, one.target, one.name) from None
+
+    def leave(self) -> None:
+        """Say that the attempt is over."""
+        if self._sink is not None:
+            self._sink.leave()
 
     async def _once(self, one: Candidate, learned: frozenset[str], plan: Plan) -> ModelAnswer:
         await self._runtime.warming.load(one.target, one.wire)

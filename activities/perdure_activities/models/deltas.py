@@ -51,6 +51,7 @@ class DeltaSink:
         self._task: asyncio.Task[None] | None = None
         self._due = 0.0
         self._failing = False
+        self._left = False
 
     async def text(self, piece: str) -> None:
         """Take a piece of the text; returns at once."""
@@ -77,6 +78,12 @@ class DeltaSink:
             await asyncio.wait((self._task,), timeout=LAST_S)
         self._give_up()
 
+    def leave(self) -> None:
+        """Say that no more comes, and that nobody waits: what is pending is written only if the store takes it now."""
+        self._left = True
+        if self._failing:
+            self._give_up()
+
     def _give_up(self) -> None:
         self._on = False
         self._pending, self._rows, self._chars = [], [], 0
@@ -93,6 +100,8 @@ class DeltaSink:
             # The same batches until they are there: one whose answer got lost must not come again with other text.
             self._failing = not await self._ledger.write_deltas(tuple(self._rows))
             if self._failing:
+                if self._left:
+                    return
                 await asyncio.sleep(AGAIN_S)
                 continue
             self._rows = []

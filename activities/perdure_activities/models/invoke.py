@@ -65,6 +65,8 @@ class Invocation:
                 raise
             text = f"no answer within {self._effect.total_s:g} s, which is the limit of one attempt"
             raise LocatedFault(ModelFault("timeout", text), self._target, self._calling.deployment) from None
+        finally:
+            self._calling.leave()
 
     async def _paid_for(self) -> ModelAnswer | None:
         ledger = self._runtime.ledger

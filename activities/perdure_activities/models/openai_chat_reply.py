@@ -19,6 +19,7 @@ from .protocol import (
     UsageDelta,
 )
 from .stream.faults import unfinished
+from .stream.json_in import MOST_COUNTED
 from .stream.tool_slots import ToolSlots
 
 _FINISH: dict[str, Finish] = {
@@ -140,4 +141,4 @@ def inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def count(value: Mapping[str, Any], name: str) -> int:
     """Give the number in a field; none is 0."""
     found: Any = value.get(name)
-    return max(0, int(found)) if isinstance(found, int | float) else 0
+    return int(found) if isinstance(found, int | float) and 0 < found < MOST_COUNTED else 0

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 _DONE = "[DONE]"
 _NO_EVENTS = frozenset({"ping", "keepalive", "keep-alive"})
 _END_S = 0.1
-_MODULES = ("openai", "openai.resources.chat.completions", "openai.resources.responses")
+MODULES = ("openai", "openai.resources.chat.completions", "openai.resources.responses")
 
 
 async def load() -> None:
     """Import the SDK, away from the event loop: it takes half a second."""
-    if _MODULES[-1] not in sys.modules:
-        for name in _MODULES:
+    if MODULES[-1] not in sys.modules:
+        for name in MODULES:
             await asyncio.to_thread(importlib.import_module, name)
 
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 from perdure_graph.models.faults import FaultKind
 
 from .protocol import ModelFault
-from .stream.faults import cut, error_object, kind_of_status, redirected, transport_fault, unreadable, words
+from .stream.faults import (
+    BAD_SCHEMA,
+    NOT_TAKEN,
+    cut,
+    error_object,
+    kind_of_status,
+    redirected,
+    transport_fault,
+    unreadable,
+    words,
+)
 from .stream.wire import retry_after_s
 
 if TYPE_CHECKING:
@@ -152,7 +162,7 @@ def fault_told(
         retry_after_s=retry_after,
         status=status,
         provider_code="" if (word := code or type_).isdecimal() else cut(word, 100),
-        parameter=_parameter(words(found.get("param")), message) if status in {None, 400, 422} else "",
+        parameter=_parameter(words(found.get("param")), code, message) if status in {None, 400, 422} else "",
         maybe_billed=status is None or status == 504,
     )
 
@@ -196,9 +206,9 @@ def _of_sdk(error: openai.APIError) -> ModelFault:
     return unreadable("the provider reported an error in its stream", said)
 
 
-def _parameter(param: str, message: str) -> str:
-    if param:
-        return param
-    if found := _NAMED.search(message):
-        return found[1] if found[1] in _PARAMETERS else ""
-    return ""
+def _parameter(param: str, code: str, message: str) -> str:
+    said = f"{code} {message}"
+    if not (NOT_TAKEN.search(said) or BAD_SCHEMA.search(said)):
+        return ""
+    found = _NAMED.search(message)
+    return param or (found[1] if found and found[1] in _PARAMETERS else "")

@@ -19,6 +19,7 @@ from .protocol import LoadedFile, ModelCall, ModelFault
 from .remember import Turn, fitting, room, with_past
 from .reserve import UNLIMITED_ANSWER
 from .rules import checked
+from .stream.faults import BAD_SCHEMA
 
 if TYPE_CHECKING:
     from ..files import FileStore
@@ -65,6 +66,11 @@ def droppable(fault: ModelFault, sent: ModelCall) -> str | None:
     short = fault.parameter.partition(".")[0].partition("[")[0]
     name = _NAMES.get(fault.parameter) or _NAMES.get(short)
     return name if name is not None and _without(sent, name) != sent else None
+
+
+def is_lasting(fault: ModelFault) -> bool:
+    """Whether what a server does not take is so for all requests; a schema is one graph's own."""
+    return not BAD_SCHEMA.search(f"{fault.provider_code} {fault.message}")
 
 
 def without(call: ModelCall, names: Iterable[str]) -> ModelCall:

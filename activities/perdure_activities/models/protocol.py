@@ -154,7 +154,8 @@ class ModelFault(Exception):
     retry_after_s: how long the provider asks to wait.
     status: of the HTTP response, where there was one.
     provider_code: the provider's own word for it.
-    parameter: the parameter that it complains of.
+    parameter: that is wrong; a provider's fault names only one that it does not take, so that the call may work
+        without it.
     maybe_billed: whether the provider may have charged for it: the request had reached it.
     """
 

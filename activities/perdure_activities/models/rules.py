@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +34,10 @@ _NEEDS: dict[str, tuple[Feature, ...]] = {
     "thinking_budget": ("thinking",),
 }
 _SAME: dict[str, str] = {"effort": "reasoning_effort", "reasoning_effort": "effort"}
+# What is larger, or is no number at all, can be neither rounded nor compared.
+_LARGEST = 1e300
+_MOST_DIGITS = 400
+_MOST_TOKENS = 1_000_000_000
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 
 
@@ -155,8 +158,8 @@ def _to_think_with(given: Mapping[str, JsonValue], declaration: ModelDeclaration
     if "thinking" not in declaration.features:
         return 0
     thinking = given.get("thinking")
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else given.get("thinking_budget")
-    return int(budget) if isinstance(budget, int | float | str) and _NUMBER.fullmatch(str(budget)) else 0
+    budget = _read(thinking.get("budget_tokens") if isinstance(thinking, dict) else given.get("thinking_budget"))
+    return int(budget) if isinstance(budget, int | float) and 0 <= budget <= _MOST_TOKENS else 0
 
 
 def _words(given: dict[str, JsonValue], declaration: ModelDeclaration) -> list[str]:
@@ -195,10 +198,8 @@ def _value(rule: ParameterRule, value: JsonValue, declaration: ModelDeclaration)
 
 
 def _number(rule: ParameterRule, value: JsonValue, declaration: ModelDeclaration) -> int | float:
-    number: JsonValue = value
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        number = float(value) if re.search(r"[.eE]", value) else int(value)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    number = _read(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= _LARGEST:
         _refuse(rule.name, f"{_shown(value)} is not {_range(rule)}", declaration)
     if rule.type == "int" or rule.precision == 0:
         if number != int(number):
@@ -209,6 +210,13 @@ def _number(rule: ParameterRule, value: JsonValue, declaration: ModelDeclaration
     if (rule.min is not None and number < rule.min) or (rule.max is not None and number > rule.max):
         _refuse(rule.name, f"{_shown(value)} is not {_range(rule)}", declaration)
     return number
+
+
+def _read(value: JsonValue) -> JsonValue:
+    """Read a number that is given as text."""
+    if not isinstance(value, str) or len(value) > _MOST_DIGITS or not _NUMBER.fullmatch(value):
+        return value
+    return float(value) if re.search(r"[.eE]", value) else int(value)
 
 
 def _range(rule: ParameterRule) -> str:

@@ -159,21 +159,6 @@ class Counters:
         return self._counters[key]
 
 
-def counter_for(provider: str, model: str, catalog: Catalog | None = None) -> TokenCounter:
-    """Give the counter of a model, by our own declarations or those of a catalog; kept for as long as the catalog."""
-    return _counters_of(catalog or _shipped()).counter_for(provider, model)
-
-
-@functools.cache
-def _shipped() -> Catalog:
-    return Catalog.load()
-
-
-@functools.lru_cache(maxsize=8)
-def _counters_of(catalog: Catalog) -> Counters:
-    return Counters(catalog)
-
-
 def _counter(declaration: ModelDeclaration, *, tiles: bool) -> Counter:
     known = bpe(declaration.tokenizer) if declaration.tokenizer != "estimate" else None
     exact = known is not None and declaration.known and declaration.token_factor == 1.0

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from perdure_graph.errors import PlatformError
 
+from .openai_client import MODULES
+
 if TYPE_CHECKING:
     from .declared.load import Catalog
     from .declared.schema import ProviderDeclaration
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
     from .tokens import Counters
 
 _TOUCH_S = 3.0
-_OPENAI = ("openai", "openai.resources.chat.completions", "openai.resources.responses")
 _SDKS: dict[Wire, tuple[str, ...]] = {
-    "openai-chat": _OPENAI,
-    "openai-responses": _OPENAI,
+    "openai-chat": MODULES,
+    "openai-responses": MODULES,
     "anthropic-messages": ("anthropic", "anthropic.resources.messages"),
 }
 

@@ -213,9 +213,9 @@ STREAMS: tuple[Case, ...] = (
     Case(
         42,
         "line",
-        "one line of 12 MB",
+        "one line of 50 MB",
         failed("InvokeProtocolError", *GARBLED, requests=2, billed=True, says="larger than the limit"),
-        params={"what": "line", "size": 12 << 20},
+        params={"what": "line"},
         wires=BOTH,
     ),
     Case(

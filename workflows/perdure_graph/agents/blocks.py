@@ -77,7 +77,7 @@ class FenceBlock:
         return self._take(char)
 
     def settle(self) -> bool:
-        """Say that no more comes: whether it is closed after all, as JSON in it that went on behind the end was none."""
+        """Say that no more comes: whether it is closed after all, what went on behind its end being no JSON."""
         if self._take in (self._opening, self._plain):
             return False
         return self._as_plain() is Scan.CLOSED

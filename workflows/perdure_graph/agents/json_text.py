@@ -177,11 +177,17 @@ def _requoted(found: re.Match[str]) -> str:
 
 def _depth(value: JsonValue) -> int:
     level: list[JsonValue] = [value]
-    depth = 0
-    while level := [each for each in level if isinstance(each, dict | list)]:
-        depth += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
-    return depth
+    for depth in range(MAX_DEPTH + 1):
+        inner: list[JsonValue] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return depth + 1
+    return MAX_DEPTH + 1
 
 
 def _finite(text: str) -> float:

@@ -14,9 +14,12 @@ class Sink:
 
     A piece is trimmed: space at its end stays back until more of it comes. Pieces of one kind that follow each other
     are one unit, a line break between them.
+
+    has_called: whether there is a whole action, or one that cannot be read.
     """
 
     def __init__(self) -> None:
+        self.has_called = False
         self._deltas: list[Delta] = []
         self._waiting: list[Delta] = []
         self._count = 0
@@ -52,6 +55,7 @@ class Sink:
     def add(self, unit: Action | Malformed) -> None:
         """Add a whole unit."""
         self.end()
+        self.has_called = True
         self._waiting.append(Called(self._count, unit))
         self._count += 1
 
@@ -76,11 +80,6 @@ class Sink:
         self._waiting = []
         self._deltas += fresh
         return fresh
-
-    @property
-    def has_called(self) -> bool:
-        """Whether there is a whole action, or one that cannot be read."""
-        return any(isinstance(delta, Called) for delta in (*self._deltas, *self._waiting))
 
     @property
     def units(self) -> list[Unit]:

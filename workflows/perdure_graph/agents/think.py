@@ -1,4 +1,4 @@
-"""What a model thinks between think tags, apart from what it says; line breaks become `\\n` on the way."""
+"""What a model thinks between think tags, apart from what it says; CRLF becomes LF on the way."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def _number(value: JsonValue) -> int | float | None:
                 number = float(value) if "." in value else int(value)
             except ValueError:
                 return None
-            return number if math.isfinite(number) else None
+            return number if isinstance(number, int) or math.isfinite(number) else None
         case _:
             return None
 

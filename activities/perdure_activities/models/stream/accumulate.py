@@ -48,7 +48,6 @@ class Accumulated:
     tokens: Tokens | None
     model: str
     simulated: bool
-    request_id: str
     headers: Headers
 
 
@@ -153,7 +152,6 @@ class Accumulator:
             tokens=self._tokens,
             model=done.model or self.call.model,
             simulated=done.simulated,
-            request_id=self._headers.request_id,
             headers=self._headers,
         )
 

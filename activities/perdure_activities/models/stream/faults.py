@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -19,6 +20,15 @@ BLOT = "***"
 CUT = " ..."
 # Shorter ones say nothing, and would be found everywhere.
 _LEAST_SECRET = 6
+
+# What providers say of a parameter that they do not take, as against one whose value is wrong.
+NOT_TAKEN = re.compile(
+    r"not (?:be |currently )?(?:supported|permitted|allowed|available|both)|does not support|cannot both"
+    r"|may only be set|unsupported|unexpected|unknown|unrecognized|deprecated",
+    re.IGNORECASE,
+)
+# The object of such a schema may be asked for in another way.
+BAD_SCHEMA = re.compile(r"invalid[ _](?:json[ _])?schema", re.IGNORECASE)
 
 _BY_STATUS: dict[int, FaultKind] = {
     401: "auth",

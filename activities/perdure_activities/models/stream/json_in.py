@@ -6,6 +6,9 @@ import json
 import re
 from typing import Any
 
+# What a server counts beyond this is no count, and fits into no column.
+MOST_COUNTED = 10**15
+
 _ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 
 
