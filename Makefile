@@ -18,7 +18,7 @@ UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(CACHE)/uv/bin/uv
 
 JOBS ?= 2
 
-.PHONY: help setup uv deps cli bubblewrap demo dev check format test crash bench scale clean
+.PHONY: help setup uv deps cli bubblewrap demo dev check format test crash faults bench scale clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -70,6 +70,9 @@ test: setup ## all tests
 
 crash: setup ## kill everything at every moment, print what was lost (docs/crash.md)
 	@PYTHONPATH=tests $(BIN)/python -m crash.matrix
+
+faults: setup ## play every fault of a model provider, write docs/model-faults.md
+	@PYTHONPATH=tests $(BIN)/python -m models.faults.write
 
 bench: setup ## measure
 	@$(BIN)/python benchmarks/run.py

@@ -35,7 +35,7 @@ def jinja(node_id: str, source: str) -> NodeSpec:
 def model(node_id: str, source: str) -> NodeSpec:
     """A node that asks a model."""
     reference = "{{#sys.user_id#}}" if source == "start" else f"{{{{#{source}.text#}}}}"
-    asked = {"provider": "openai", "name": "gpt-5.4-mini", "mode": "chat", "completion_params": {}}
+    asked: dict[str, Any] = {"provider": "openai", "name": "gpt-5.4-mini", "mode": "chat", "completion_params": {}}
     return _node(node_id, "llm", model=asked, prompt_template=[{"role": "user", "text": f"say {reference}"}])
 
 

@@ -1,9 +1,10 @@
-"""What was asked and what came of it, one entry per request to a provider's endpoint, in memory."""
+"""What was asked and what came of it, one entry per request to a provider's endpoint, in memory: the newest of them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import Any
 
 from pydantic import BaseModel, Field, JsonValue
@@ -11,6 +12,9 @@ from pydantic import BaseModel, Field, JsonValue
 from .http import Request
 from .play import Sent
 
+# A provider that answers for days must not grow for days. Bytes are those of requests and of what was sent.
+MOST_ENTRIES = 10_000
+MOST_BYTES = 64 << 20
 # Of what was sent; more is only sent to see whether it is refused.
 _MOST_TEXT = 1 << 20
 _SECRET = frozenset({"authorization", "x-api-key", "api-key", "cookie", "proxy-authorization"})
@@ -29,6 +33,7 @@ class Billed(BaseModel):
 class Entry(BaseModel):
     """One request. Times ending in `_at` are of the monotonic clock, `time` is of the wall clock, in seconds.
 
+    n: the how manyth since the start, or since the journal was emptied.
     key: `key_hash` of the API key.
     refused: why the request was refused, where no step said so.
     fault: row of the fault table that was served; `step` is the index of the script's step.
@@ -65,14 +70,18 @@ class Entry(BaseModel):
 
 
 class Journal:
-    """All entries, in the order in which the requests came."""
+    """Entries in the order in which the requests came. The oldest go when there are too many, or they hold too much."""
 
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
+    def __init__(self, most: int = MOST_ENTRIES, most_bytes: int = MOST_BYTES) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._entries: deque[Entry] = deque()
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
+        self._gone = 0
 
     def open(self, wire: str, request: Request, key: str, body: dict[str, Any]) -> Entry:
         """Note a request."""
-        n = len(self.entries) + 1
+        n = self._gone + len(self._entries) + 1
         entry = Entry(
             n=n,
             wire=wire,
@@ -88,8 +97,14 @@ class Journal:
             body=body,
             request_id=f"req_sim{n:08d}",
         )
-        self.entries.append(entry)
+        self._entries.append(entry)
+        self._sizes.append(0)
+        self._hold(entry, len(request.body))
         return entry
+
+    def since(self, n: int) -> list[Entry]:
+        """Give the entries of all requests but the first `n`, as far as they are kept."""
+        return [entry for entry in self._entries if entry.n > n]
 
     def close(self, entry: Entry, sent: Sent, bill: Billed | None, *, whole: bool, gone: bool) -> None:
         """Note what came of it. `bill` is for the whole answer, None where nothing is charged."""
@@ -100,6 +115,7 @@ class Journal:
             "".join(sent.text)[:_MOST_TEXT],
             sent.waited,
         )
+        self._hold(entry, len(entry.text))
         if gone:
             entry.aborted_by_client, entry.aborted_at = True, now
         if bill is None:
@@ -109,3 +125,14 @@ class Journal:
         elif sent.tokens:
             said = min(sent.tokens, bill.completion)
             entry.usage = bill.model_copy(update={"completion": said, "reasoning": min(bill.reasoning, said)})
+
+    def _hold(self, entry: Entry, size: int) -> None:
+        """Count what an entry holds, and let the oldest go; the newest stays, however large."""
+        if entry.n <= self._gone:
+            return
+        self._sizes[entry.n - self._gone - 1] += size
+        self._bytes += size
+        while len(self._entries) > self._most or (self._bytes > self._most_bytes and len(self._entries) > 1):
+            self._entries.popleft()
+            self._bytes -= self._sizes.popleft()
+            self._gone += 1

@@ -95,7 +95,10 @@ class FakeProvider:
         await self._control("POST", "/__script", script.model_dump_json().encode())
 
     async def journal(self, since: int = 0, model: str = "*") -> list[Entry]:
-        """Give the requests so far, without the first `since`; of models whose name is like `model` (`*`, `?`)."""
+        """Give the requests so far, without the first `since`; of models whose name is like `model` (`*`, `?`).
+
+        Of very many, or very large ones, it has only the newest.
+        """
         asked = f"/__journal?since={since}&model={quote(model)}"
         return _ENTRIES.validate_json(await self._control("GET", asked))
 

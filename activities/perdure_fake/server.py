@@ -69,6 +69,10 @@ class FakeServer:
         if request.path.startswith("/__"):
             await play(connection, self._controlled(request), Sent())
             return True
+        if request.method == "HEAD":
+            # It asks nothing of a model: clients open a connection with it before they need one.
+            await play(connection, Plan((), status=404), Sent())
+            return True
         now = asyncio.get_running_loop().time()
         route = route_of(request)
         journal, answering = self.journal, self._answering
@@ -105,7 +109,7 @@ class FakeServer:
                 return Plan((Send(b"{}"),))
             case "GET", "/__journal":
                 since = request.query.get("since", "0")
-                entries = self.journal.entries[int(since) if since.isdecimal() else 0 :]
+                entries = self.journal.since(int(since) if since.isdecimal() else 0)
                 model = request.query.get("model", "*")
                 entries = [entry for entry in entries if fnmatchcase(entry.model, model)]
                 return Plan((Send(encoded([entry.model_dump(mode="json") for entry in entries])),))

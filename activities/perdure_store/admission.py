@@ -6,7 +6,7 @@ scope, rates. A budget is checked by the statement that reserves, so that no two
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
 
@@ -43,7 +43,7 @@ def admit(connection: Connection, asked: Admission, now: int) -> Admitted | None
         connection.execute(RESERVATIONS.update().where(same).values(expires_at=expires_at))
         return Admitted()
     for claim in _by_scope(asked.claims):
-        _reserve(connection, claim, asked.money, asked.tokens)
+        _reserve(connection, claim, asked.money, asked.tokens, now)
     take(connection, asked, now)
     return Admitted()
 
@@ -69,7 +69,8 @@ def _by_scope(claims: tuple[Claim, ...]) -> list[Claim]:
     for claim in claims:
         scope = short(claim.scope)
         other = found.get(scope, claim)
-        found[scope] = Claim(scope, _lower(claim.money, other.money), _lower(claim.tokens, other.tokens))
+        money, tokens = _lower(claim.money, other.money), _lower(claim.tokens, other.tokens)
+        found[scope] = replace(claim, scope=scope, money=money, tokens=tokens)
     return [found[scope] for scope in sorted(found)]
 
 
@@ -77,7 +78,7 @@ def _lower(one: int | None, other: int | None) -> int | None:
     return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
-def _reserve(connection: Connection, claim: Claim, money: int, tokens: int) -> None:
+def _reserve(connection: Connection, claim: Claim, money: int, tokens: int, now: int) -> None:
     c = SPENDING.c
     within = [c.scope == claim.scope]
     if claim.money is not None:
@@ -90,6 +91,7 @@ def _reserve(connection: Connection, claim: Claim, money: int, tokens: int) -> N
         return
     # Nothing was spent of it yet, or somebody else is first to.
     empty = dict.fromkeys(("money", "tokens", "reserved_money", "reserved_tokens"), 0)
-    insert_new(connection, SPENDING, {"scope": claim.scope, **empty})
+    whose = {"run_id": claim.run_id, "ends_at": claim.ends_at, "created_at": now}
+    insert_new(connection, SPENDING, {"scope": claim.scope, **empty, **whose})
     if not connection.execute(update).rowcount:
         raise NotAdmitted(Refused("budget", claim.scope))

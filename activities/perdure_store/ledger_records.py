@@ -26,11 +26,16 @@ def nanos(money: Decimal | str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One budget that a call counts against. `scope` names whose, and of which period: `tenant:acme/2026-11`."""
+    """One budget that a call counts against. `scope` names whose, and of which period: `tenant:acme/2026-11`.
+
+    run_id: the run, where each has its own. ends_at: when its period is over. Neither: it counts for good.
+    """
 
     scope: str
     money: int | None = None
     tokens: int | None = None
+    run_id: str | None = None
+    ends_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

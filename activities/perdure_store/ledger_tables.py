@@ -89,7 +89,7 @@ class ModelReservation(Table, table=True):
 
 
 class ModelSpending(Table, table=True):
-    """What was spent of a budget, and what calls on their way hold of it."""
+    """What was spent of a budget, and what calls on their way hold of it. `run_id` and `ends_at` are of its `Claim`."""
 
     __tablename__: ClassVar[Any] = "model_spending"
 
@@ -98,6 +98,9 @@ class ModelSpending(Table, table=True):
     tokens: int = big_column()
     reserved_money: int = big_column()
     reserved_tokens: int = big_column()
+    run_id: str | None = text_column(null=True)
+    ends_at: int | None = big_column(null=True)
+    created_at: int = big_column()
 
 
 class ModelRate(Table, table=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Table, delete, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, false, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -13,13 +13,14 @@ from perdure_graph.errors import PlatformError
 
 from . import migrate
 from .database import Address, connect, writing
-from .ledger_tables import ANSWERS, DELTAS
+from .ledger_tables import ANSWERS, DELTAS, SPENDING
 from .recorder import now_ms
 from .settle import sweep
 from .tables import BLOBS, EVENTS, NODES, RESULTS, RUNS, WAITS
 
 DAY_MS = 86_400_000
 RUNS_AT_ONCE = 50
+BUDGETS_AT_ONCE = 1000
 
 # Children first: the run itself goes with the last of its rows.
 _OF_RUN = {
@@ -46,6 +47,7 @@ class Removed(BaseModel):
     results: int = 0
     answers: int = 0
     deltas: int = 0
+    spending: int = 0
 
     def plus(self, more: Removed) -> Removed:
         """Add up."""
@@ -57,7 +59,8 @@ async def retain(
 ) -> Removed:
     """Remove runs that ended more than `days` ago and replies that have expired. Runs that go on are kept.
 
-    What models used is kept for good; calls that lost their worker are accounted.
+    What models used is kept for good; calls that lost their worker are accounted. What was spent of a budget goes with
+    its run, and `days` after its period; never while a call on its way holds some of it.
 
     at_once: runs in one transaction, so that workers need not wait long to write.
 
@@ -65,6 +68,7 @@ async def retain(
         PlatformError: the store does not answer.
     """
     moment = now_ms() if now is None else now
+    before = moment - int(days * DAY_MS)
     engine = connect(address)
     removed = Removed()
     try:
@@ -72,18 +76,20 @@ async def retain(
             await migrate.check(connection, address)
         if dry_run:
             async with engine.connect() as connection:
-                return await _count(connection, moment - int(days * DAY_MS), moment)
+                return await _count(connection, before, moment)
         while True:
             async with writing(engine).begin() as connection:
-                batch = await _remove_runs(connection, moment - int(days * DAY_MS), at_once)
+                batch = await _remove_runs(connection, before, at_once)
             removed = removed.plus(batch)
             if batch.runs < at_once:
                 break
         async with writing(engine).begin() as connection:
-            expired = await _delete_expired(connection, moment - int(days * DAY_MS), moment)
+            removed = removed.plus(await _delete_expired(connection, before, moment))
         while await _settle_lost(engine, moment):
             pass
-        return removed.plus(expired)
+        while count := await _remove_spending(engine, before):
+            removed = removed.plus(Removed(spending=count))
+        return removed
     except (SQLAlchemyError, OSError) as error:
         raise PlatformError(f"The run store {address} cannot be cleared: {error}") from error
     finally:
@@ -119,6 +125,22 @@ async def _settle_lost(engine: AsyncEngine, now: int) -> int:
         return await connection.run_sync(sweep, None, now)
 
 
+async def _remove_spending(engine: AsyncEngine, before: int) -> int:
+    over = _over(_orphaned(SPENDING, SPENDING.c.created_at, before), before)
+    # Calls lock budgets one after the other: to wait for one here could make two wait for each other.
+    query = select(SPENDING.c.scope).where(over).limit(BUDGETS_AT_ONCE).with_for_update(skip_locked=True)
+    async with writing(engine).begin() as connection:
+        scopes: Sequence[str] = (await connection.execute(query)).scalars().all()
+        return await _delete(connection, SPENDING, SPENDING.c.scope.in_(scopes)) if scopes else 0
+
+
+def _over(run_gone: ColumnElement[bool], before: int) -> ColumnElement[bool]:
+    """Say which budgets cannot count any more: their run is gone, or their period long over, and no call holds some."""
+    c = SPENDING.c
+    free = and_(c.reserved_money == 0, c.reserved_tokens == 0)
+    return free & or_(and_(c.run_id.is_not(None), run_gone), c.ends_at < before)
+
+
 async def _delete(connection: AsyncConnection, table: Table, where: ColumnElement[bool]) -> int:
     return (await connection.execute(delete(table).where(where))).rowcount
 
@@ -138,4 +160,6 @@ async def _count(connection: AsyncConnection, before: int, now: int) -> Removed:
         name: await count(table, or_(table.c.run_id.in_(old), besides.get(name, false())))
         for name, table in _OF_RUN.items()
     }
+    run_gone = or_(SPENDING.c.run_id.in_(old), _orphaned(SPENDING, SPENDING.c.created_at, before))
+    counts["spending"] = await count(SPENDING, _over(run_gone, before))
     return Removed(runs=await count(RUNS, RUNS.c.finished_at < before), **counts)

@@ -81,7 +81,7 @@ def _spend(
 ) -> None:
     """Add to what was spent of a budget, and take `reserved` off what is held of it."""
     insert = insert_into(SPENDING, connection.dialect.name)
-    row = {
+    row: dict[str, Any] = {
         "scope": scope,
         "money": money,
         "tokens": tokens,
@@ -89,4 +89,6 @@ def _spend(
         "reserved_tokens": -reserved[1],
     }
     changes = {name: SPENDING.c[name] + insert.excluded[name] for name in row if name != "scope"}
+    # Of a budget that nobody claimed before, it is not known whose it is: it is kept.
+    row |= {"run_id": None, "ends_at": None, "created_at": 0}
     connection.execute(insert.on_conflict_do_update(index_elements=["scope"], set_=changes), row)

@@ -46,7 +46,7 @@ GRAPH_SECRET = "graph-secret-" + secrets.token_hex(12)
 SAYS = Script(steps=(Step(match=Match(contains="Remember"), reply=Reply(text=f"I do. {MARK}")),))
 _PIECE = 10
 # A process for each command, on a machine that may be busy.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.xdist_group("secrets"), pytest.mark.timeout(400)]
 
 
 def canary() -> str:

@@ -59,6 +59,7 @@ class ScriptedAdapter:
 
     scripts: dict[str, list[Script]]
     asked: list[tuple[Endpoint, ModelCall]] = field(default_factory=list)
+    warmed: list[Endpoint] = field(default_factory=list)
     on_the_way: int = 0
     closed: int = 0
 
@@ -78,6 +79,9 @@ class ScriptedAdapter:
         finally:
             self.on_the_way -= 1
             self.closed += 1
+
+    async def warm(self, endpoint: Endpoint) -> None:
+        self.warmed.append(endpoint)
 
     async def close(self) -> None:
         pass

@@ -139,7 +139,9 @@ def test_thinking_is_taken_out() -> None:
     assert without_thinking("a<think>b</think>c<THINK x='1'>d</think>e") == "ace"
     assert without_thinking("b</think>c") == "c"
     assert without_thinking("a<think>b<think>c</think>d") == "ad"
-    assert without_thinking('<think>never closed {"a": 1}') == '<think>never closed {"a": 1}'
+    assert without_thinking('a<think>never closed {"a": 1}') == "a"
+    assert without_thinking("a<think>b</think>c<think>d") == "ac"
+    assert without_thinking(f"a<think {'x' * 400}>b") == "a"
 
 
 def test_what_no_payload_can_hold_is_not_found() -> None:

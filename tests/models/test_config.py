@@ -93,7 +93,15 @@ def test_budgets_name_what_is_counted_together(whole: ModelsConfig) -> None:
     assert day.scope("acme-1", at) == "day/tenant:acme-1/2026-11-21"
     assert everything.scope("x", at) == everything.scope("y", at) == "all/all"
     assert (day.covers("acme-1"), day.covers("other"), everything.covers("other")) == (True, False, True)
-    assert Budget(name="m", tokens=1, period="month").scope("", at) == "m/all/2026-11"
+    month = Budget(name="m", tokens=1, period="month")
+    assert month.scope("", at) == "m/all/2026-11"
+    assert day.ends_at(at) == datetime(2026, 11, 22, tzinfo=UTC).timestamp() * 1000
+    for first in (datetime(2026 + n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in range(12, 36)):
+        last_ms = month.ends_at(first) or 0
+        before, after = (datetime.fromtimestamp((last_ms + ms) / 1000, UTC) for ms in (-1, 0))
+        assert month.scope("", before) == month.scope("", first) != month.scope("", after)
+        assert month.ends_at(before) == last_ms
+    assert everything.ends_at(at) is None
     assert Budget(name="m", money="0.1234567899").nanos == 123_456_789  # type: ignore[arg-type]
 
 

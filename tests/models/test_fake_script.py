@@ -21,6 +21,9 @@ from openai import AsyncOpenAI
 from pydantic import ValidationError
 
 from perdure_fake import FakeProvider, Fault, Latency, Match, Rates, Reply, Script, Step, key_hash
+from perdure_fake.http import Request
+from perdure_fake.journal import Entry, Journal
+from perdure_fake.play import Sent
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +100,36 @@ async def test_the_journal_is_exact_under_200_calls_at_once(fake: FakeProvider) 
     assert all(entry.done and entry.finished for entry in entries)
     assert sum(tokens) == sum(entry.usage.prompt + entry.usage.completion for entry in entries if entry.usage)
     assert [entry.n for entry in entries] == list(range(1, 201))
+    assert [entry.n for entry in await fake.journal(since=198)] == [199, 200]
     spans = [(entry.started_at, entry.ended_at or 0) for entry in entries if entry.fault is None]
     assert max(sum(start <= at < end for start, end in spans) for at, _ in spans) > 20, "the calls were not at once"
+
+
+async def test_the_journal_forgets_the_oldest_and_counts_on() -> None:
+    journal = Journal(most=3, most_bytes=1000)
+
+    def ask(size: int = 10) -> Entry:
+        return journal.open("w", Request("POST", "/", {}, {}, b"x" * size), "", {"model": "m"})
+
+    def kept(since: int = 0) -> list[int]:
+        return [entry.n for entry in journal.since(since)]
+
+    first = ask()
+    assert [ask().n for _ in range(4)] == [2, 3, 4, 5]
+    assert (kept(), kept(3), kept(4), kept(5), kept(99)) == ([3, 4, 5], [4, 5], [5], [], [])
+    journal.close(first, Sent(text=["y" * 2000]), None, whole=True, gone=False)
+    assert kept() == [3, 4, 5], "what is forgotten takes no room"
+    third = journal.since(2)[0]
+    journal.close(third, Sent(text=["y" * 960]), None, whole=True, gone=False)
+    assert kept() == [3, 4, 5]
+    assert ask(11).n == 6
+    assert kept() == [4, 5, 6]
+    ask(990)
+    assert kept() == [7]
+    ask(5000)
+    assert kept() == [8], "the last one is kept, however large"
+    ask()
+    assert kept() == [9]
 
 
 async def test_requests_run_out_and_come_back(fake: FakeProvider) -> None:

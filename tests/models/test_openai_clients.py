@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx2
 import pytest
 
 from perdure_activities.models.protocol import Endpoint, Headers
@@ -19,7 +20,7 @@ async def test_clients_are_shared_by_where_and_as_whom_they_call() -> None:
     made: list[Endpoint] = []
     closed: list[int] = []
 
-    def make(endpoint: Endpoint) -> int:
+    def make(endpoint: Endpoint, _http: httpx2.AsyncClient) -> int:
         made.append(endpoint)
         return len(made)
 

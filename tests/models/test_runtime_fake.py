@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fakes.adapters import KEY, ask
+from fakes.http_server import listening
 from perdure_activities.models.config import ModelsConfig
 from perdure_activities.models.failover import LocatedFault
 from perdure_activities.models.runtime import Runtime
@@ -102,6 +103,76 @@ async def test_another_provider_takes_over(fake: FakeProvider, tmp_path: Path) -
     ) as runtime:
         answer = await runtime.invoke(ask(**model("anthropic-messages")), 1)
         assert (answer.provider, answer.model) == ("openai", "gpt-5.4-mini")
+
+
+@asynccontextmanager
+async def counted(fake: FakeProvider) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Stand before the fake provider and pass bytes on; gives the URL, and what each connection sent."""
+    port = int(fake.url.rpartition(":")[2])
+    sent: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(sent)
+        sent.append(b"")
+        back, forth = await asyncio.open_connection("127.0.0.1", port)
+        passing = asyncio.create_task(_pass(back, writer))
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                sent[number] += data
+                forth.write(data)
+        forth.close()
+        await passing
+
+    async with listening(handle) as served:
+        yield f"http://127.0.0.1:{served}/v1", sent
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_the_first_call_finds_an_open_connection(fake: FakeProvider, tmp_path: Path, wire: str) -> None:
+    async with counted(fake) as (url, sent):
+        one = served(fake, wire, base_url=url, headers={"X-Secret": "sk-header-canary"})
+        async with opened(tmp_path, deployments=[one]) as runtime:
+            await runtime.warm()
+            (warmed,) = sent
+            assert warmed.startswith(b"HEAD /")
+            assert not any(secret in warmed.lower() for secret in (b"sk-", b"authorization", b"api-key", b"x-secret"))
+            assert await fake.journal() == []
+            assert (await runtime.invoke(ask("what is up", **model(wire)), 1)).simulated
+            assert len(sent) == 1
+            assert KEY.encode() in sent[0]
+            assert b"sk-header-canary" in sent[0]
+
+
+async def test_a_server_that_is_silent_is_not_waited_for(
+    fake: FakeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perdure_activities.models.stream.wire._WARM_S", 0.2)
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
+
+    async with listening(silent) as port:
+        one = served(fake, "openai-chat", base_url=f"http://127.0.0.1:{port}/v1")
+        timeouts = {"first_token_s": 60, "between_s": 60}
+        async with opened(tmp_path, deployments=[one], timeouts=timeouts) as runtime:
+            await asyncio.wait_for(runtime.warm(), 10.0)
+
+
+async def test_a_deployment_without_its_key_is_not_connected_to(fake: FakeProvider, tmp_path: Path) -> None:
+    async with counted(fake) as (url, sent):
+        one = served(fake, "openai-chat", base_url=url, credential={"env": "NOT_SET"})
+        other = served(fake, "openai-chat", "other", base_url=url)
+        async with opened(tmp_path, deployments=[one, other]) as runtime:
+            await runtime.warm()
+            assert len(sent) == 1
 
 
 async def test_nobody_listens_and_the_bytes_never_come(fake: FakeProvider, tmp_path: Path) -> None:

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from fakes.adapters import ask, bench, deployment, fails, says
+from perdure_activities.models.cooldown import Healths
 from perdure_activities.models.failover import LocatedFault
+from perdure_activities.models.protocol import ModelFault
 from perdure_graph.errors import PlatformError
+from perdure_store.database import parse
 from perdure_store.ledger_records import LedgerAway
+from perdure_store.recorder import now_ms
+from perdure_store.retention import DAY_MS, Removed, retain
 
 # A call of 10 and 5 tokens costs 20; more is reserved for it.
 PRICES = {"*": {"input": 1_000_000, "output": 2_000_000}}
@@ -73,6 +79,18 @@ async def test_a_budget_counts_only_whom_it_matches(tmp_path: Path) -> None:
         assert (await b.runtime.invoke(ask(), 1)).text == "ok"
         with pytest.raises(LocatedFault):
             await b.runtime.invoke(ask(key="k2", meta={"tenant": "others"}), 1)
+
+
+async def test_the_store_forgets_budgets_of_runs_and_periods_that_are_over(tmp_path: Path) -> None:
+    per = {"run": {"per": "run"}, "day": {"period": "day"}, "month": {"period": "month"}, "total": {}}
+    budgets = [budget(name=name, **more) for name, more in per.items()]
+    address = parse(f"sqlite:///{tmp_path}/runs.db")
+    async with bench(tmp_path, {"a": [says("ok")]}, {"budgets": budgets, "prices": PRICES}) as b:
+        await b.runtime.invoke(ask(parameters={"max_tokens": 5}), 1)
+        assert await retain(address, days=1) == Removed()
+        # In two months there is no such run: none was ever recorded.
+        assert await retain(address, days=1, now=now_ms() + 62 * DAY_MS) == Removed(answers=1, spending=3)
+        assert (await b.ledger.spent(["total/tenant:acme"]))["total/tenant:acme"].money == 20 * 10**9
 
 
 async def test_a_call_whose_worker_died_is_settled_by_the_next_attempt(tmp_path: Path) -> None:
@@ -188,6 +206,29 @@ async def test_a_store_that_is_away_stops_only_what_is_bounded(tmp_path: Path, m
             await b.runtime.invoke(ask(), 1)
         assert caught.value.retryable
         assert b.names() == []
+
+
+class Broken:
+    """A ledger with a bug."""
+
+    is_off = False
+
+    async def _broken(self, *_args: Any) -> Any:
+        raise TypeError("a bug")
+
+    health = note = probe = _broken
+
+
+async def test_a_ledger_that_fails_is_done_without_and_told_once() -> None:
+    ledgers: list[tuple[Any, list[str]]] = [(Broken(), ["TypeError"]), (Away(), [])]
+    for ledger, said in ledgers:
+        healths = Healths(ledger)
+        with capture_logs() as logs:
+            assert (await healths.of(["a"]))["a"].failures == 0
+            await healths.failed("a", ModelFault("server_error", "no"))
+            assert (await healths.of(["a"]))["a"].failures == 1
+            assert await healths.probe("a", 1.0)
+        assert [(log["log_level"], log["error"]) for log in logs] == [("warning", name) for name in said]
 
 
 async def test_budgets_need_a_store(tmp_path: Path) -> None:

@@ -148,12 +148,13 @@ async def test_a_schema_that_is_refused_changes_nothing_for_others(tmp_path: Pat
         assert [call.answer_by for _, call in b.adapter.asked] == ["native", "tool", "native"]
 
 
-async def test_a_model_without_tools_is_asked_in_words(tmp_path: Path) -> None:
+async def test_a_model_without_tools_is_asked_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = ToolSpec(name="give", parameters=SCHEMA)
     config: dict[str, Any] = {"deployments": [deployment("a", "openai")]}
     async with bench(tmp_path, {"a": [says('{"n": 3}')]}, config) as b:
         one = b.runtime.catalog.model("openai", "gpt-x")
-        b.runtime.catalog._models[("openai", "gpt-x", "llm")] = one.model_copy(update={"features": frozenset()})  # pyright: ignore
+        plain = one.model_copy(update={"features": frozenset()})
+        monkeypatch.setattr(b.runtime.catalog, "model", lambda *_: plain)
         assert (await b.runtime.invoke(ask(tools=(tool,), tool_choice="required"), 1)).text == '{"n": 3}'
         assert b.adapter.asked[0][1].tools == ()
         assert '"n"' in sent(b)[0][1]

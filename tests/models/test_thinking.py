@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from perdure_activities.models.protocol import Delta, Finished, TextDelta, ThinkingDelta, ThinkingDone, ToolCallDelta
 from perdure_activities.models.thinking import Mode, Shown, split
+from perdure_graph.models.answers import without_thinking
 from perdure_graph.models.messages import ThinkingPart
 
 DONE = ThinkingDone(ThinkingPart(provider="p"))
@@ -107,6 +108,13 @@ def test_how_the_pieces_are_cut_makes_no_difference(text: str, cuts: list[int]) 
     pieces = [text[a:b] for a, b in pairwise(edges)]
     assert show("separated", *map(TextDelta, pieces)) == once(text)
     assert show("tagged", *map(TextDelta, pieces)) == (text, "")
+
+
+@pytest.mark.parametrize(
+    "text", ["a<think>b", "a<think>b</think>c<think>d", "a<THINK x='1'>b<think>c", "a<think>b</thin"]
+)
+def test_a_block_that_nobody_closed_is_thinking_for_nodes_too(text: str) -> None:
+    assert without_thinking(text) == once(text)[0]
 
 
 def test_text_is_shown_as_soon_as_it_cannot_be_a_tag() -> None:

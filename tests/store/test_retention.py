@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from store.ledger_calls import call, over
 from store.logs import attended, meta, rows, windows
 
 from perdure_store.database import connect, parse
+from perdure_store.ledger import Ledger
+from perdure_store.ledger_records import Claim, Spent
 from perdure_store.read import Store
 from perdure_store.recorder import Recorder
-from perdure_store.retention import DAY_MS, Removed, retain
+from perdure_store.retention import BUDGETS_AT_ONCE, DAY_MS, Removed, retain
 
 WINDOWS, ATTENDED = windows(), attended()
 END = 1009
@@ -57,3 +62,66 @@ async def test_expired_replies_go_too(url: str, recorder: Recorder, store: Store
     assert len(await store.runs()) == 7
     assert await recorder.find("s", "of late") == {"text": "x"}
     assert await recorder.find("s", "expired") is None
+
+
+SPENDING = {
+    "run/run:old-1": Claim("run/run:old-1", run_id="old-1"),
+    "run/run:open": Claim("run/run:open", run_id="open"),
+    "run/run:late": Claim("run/run:late", run_id="late"),
+    "run/run:unrecorded": Claim("run/run:unrecorded", run_id="unrecorded"),
+    "day/tenant:t/1970-01-01": Claim("day/tenant:t/1970-01-01", ends_at=DAY_MS),
+    "day/tenant:t/1970-01-02": Claim("day/tenant:t/1970-01-02", ends_at=2 * DAY_MS),
+    # Whose name looks like a day, or a run: it counts for good.
+    "total/user:run:old-1/1970-01-01": Claim("total/user:run:old-1/1970-01-01"),
+}
+GO = {"run/run:old-1", "run/run:unrecorded", "day/tenant:t/1970-01-01"}
+
+
+async def spend(ledger: Ledger, id: str, *claims: Claim) -> None:
+    await ledger.admit(call(id, claims=claims, if_lost=None))
+    await ledger.settle(over(id, usage=None))
+
+
+@pytest.mark.usefixtures("filled")
+async def test_budgets_go_when_they_cannot_count_any_more(url: str, recorder: Recorder) -> None:
+    address, now = parse(url), 2 * DAY_MS + 1
+    ledger = Ledger(recorder, clock=lambda: 1)
+    await spend(ledger, "first/1", *SPENDING.values())
+    before = await ledger.spent(SPENDING)
+    assert all(one.tokens == 100 for one in before.values())
+    assert (await retain(address, days=1, dry_run=True, now=now)).spending == len(GO)
+    assert await ledger.spent(SPENDING) == before
+    assert (await retain(address, days=1, now=now)).spending == len(GO)
+    after = await ledger.spent(SPENDING)
+    assert after == {scope: Spent() if scope in GO else one for scope, one in before.items()}
+    assert await retain(address, days=1, now=now) == Removed()
+    # Nobody knows when a run began that is not recorded: it is given its days.
+    later = Ledger(recorder, clock=lambda: DAY_MS + 2)
+    await spend(later, "second/1", SPENDING["run/run:unrecorded"])
+    assert await retain(address, days=1, now=now) == Removed()
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(("money", "tokens"), [(1, 0), (0, 1)])
+async def test_a_budget_stays_while_a_call_holds_some_of_it(
+    url: str, recorder: Recorder, money: int, tokens: int
+) -> None:
+    address, now = parse(url), 2 * DAY_MS + 1
+    ledger = Ledger(recorder, clock=lambda: 1)
+    held = call("held/1", claims=tuple(SPENDING.values()), if_lost=None, money=money, tokens=tokens)
+    await ledger.admit(replace(held, lasts_s=3 * DAY_MS / 1000))
+    before = await ledger.spent(SPENDING)
+    assert (await retain(address, days=1, dry_run=True, now=now)).spending == 0
+    assert (await retain(address, days=1, now=now)).spending == 0
+    assert await ledger.spent(SPENDING) == before
+    await ledger.settle(over("held/1", usage=None))
+    assert await retain(address, days=1, now=now) == Removed(spending=len(GO))
+
+
+async def test_many_budgets_go_in_parts(url: str, recorder: Recorder) -> None:
+    ledger = Ledger(recorder, clock=lambda: 1)
+    count = BUDGETS_AT_ONCE + 1
+    for start in range(0, count, 500):
+        claims = (Claim(f"day/user:{n}/1970-01-01", ends_at=DAY_MS) for n in range(start, min(count, start + 500)))
+        await spend(ledger, f"{start}/1", *claims)
+    assert await retain(parse(url), days=1, now=3 * DAY_MS) == Removed(spending=count)

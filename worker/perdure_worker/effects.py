@@ -83,9 +83,12 @@ async def _free_of_charge(effect: Effect, known: Reply) -> Reply:
     """Account for an answer of a model that nobody has to pay."""
     if not (isinstance(effect, InvokeModel) and isinstance(known, ModelAnswer)):
         return known
-    from perdure_activities.models.context import current
+    from perdure_activities.models.cache import as_cached
+    from perdure_activities.models.context import RUNTIME
 
-    return await current().cached(effect, known)
+    runtime = RUNTIME.get()
+    # A worker that has something else answer for models has nowhere to account for it.
+    return as_cached(known) if runtime is None else await runtime.cached(effect, known)
 
 
 def _read(effect: Effect, kept: dict[str, Any]) -> Reply | None:

@@ -15,9 +15,10 @@ from .protocol import Delta, Endpoint, Finished, ModelCall
 from .stream.faults import broken, unfinished, unreadable
 from .stream.json_in import read_json
 from .stream.tool_answer import ToolAnswer
-from .stream.wire import Clients, body_kind, http_client, is_simulated, rate_headers
+from .stream.wire import Clients, body_kind, is_simulated, rate_headers
 
 if TYPE_CHECKING:
+    import httpx2
     from anthropic import AsyncAnthropic, AsyncStream
     from anthropic.types import RawMessageStreamEvent
 
@@ -43,6 +44,10 @@ class AnthropicMessages:
             async for delta in deltas:
                 for told in answer.take(delta):
                     yield told
+
+    async def warm(self, endpoint: Endpoint) -> None:
+        """Open a connection; see `Adapter.warm`."""
+        await self._clients.warm(endpoint)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -134,10 +139,9 @@ def _object(data: str | bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _client(endpoint: Endpoint) -> AsyncAnthropic:
+def _client(endpoint: Endpoint, http: httpx2.AsyncClient) -> AsyncAnthropic:
     from anthropic import AsyncAnthropic
 
-    http = http_client(endpoint)
     headers = dict(endpoint.headers)
     if endpoint.profile != "anthropic" and endpoint.api_key:
         # The SDK sends a bearer token, older gateways look for this.

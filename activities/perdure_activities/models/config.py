@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_DOWN
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
@@ -80,6 +80,16 @@ class Budget(Part):
         whose = self.per if self.per == "all" else f"{self.per}:{subject}"
         period = {"total": "", "day": f"/{at:%Y-%m-%d}", "month": f"/{at:%Y-%m}"}[self.period]
         return f"{self.name}/{whose}{period}"
+
+    def ends_at(self, at: datetime) -> int | None:
+        """Say when the period is over, in milliseconds since the epoch; None for one that never is."""
+        if self.period == "total":
+            return None
+        end = at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        if self.period == "month":
+            # 31 days after its first day is always in the next.
+            end = (at.replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=31)).replace(day=1)
+        return round(end.timestamp() * 1000)
 
     @property
     def nanos(self) -> int | None:

@@ -9,12 +9,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
+
+import structlog
 
 from perdure_graph.models.faults import FaultKind
 from perdure_graph.models.health import after, is_half_open, is_open
-from perdure_store.ledger_records import Health
+from perdure_store.ledger_records import Health, LedgerAway
 from perdure_store.recorder import now_ms
 
 from .protocol import ModelFault
@@ -29,6 +31,8 @@ UNMENDED: frozenset[FaultKind] = frozenset({"auth", "permission", "quota_exhaust
 
 _AGE_S = 1.0
 _NEVER = float("-inf")
+
+_log = structlog.stdlib.get_logger("perdure.models")
 
 
 def state_of(health: Health, now: int) -> State:
@@ -48,6 +52,7 @@ class Healths:
         self._read: dict[str, float] = {}
         self._reading: dict[frozenset[str], asyncio.Task[None]] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self._warned: set[type[Exception]] = set()
         # Of this process: calls on their way, and calls begun since the ledger was asked last.
         self.in_flight: Counter[str] = Counter()
         self.begun: Counter[str] = Counter()
@@ -69,8 +74,7 @@ class Healths:
 
     async def _look(self, names: frozenset[str]) -> None:
         if not self._ledger.is_off:
-            # Where it is away, what this process knows has to do.
-            with suppress(Exception):
+            with self._without_ledger():
                 self._known.update(await self._ledger.health(sorted(names)))
         for name in names:
             self._read[name] = time.monotonic()
@@ -87,23 +91,35 @@ class Healths:
         task.add_done_callback(self._telling.discard)
 
     async def _note(self, name: str, kind: FaultKind | None, retry_after_s: float | None) -> None:
-        try:
-            if not self._ledger.is_off:
+        if not self._ledger.is_off:
+            with self._without_ledger():
                 self._known[name] = await self._ledger.note(name, kind, retry_after_s)
                 return
-        except Exception:  # noqa: S110 - then what this process knows has to do
-            pass
         known = self._known.get(name) or Health(name)
         self._known[name] = after(known, kind, retry_after_s, self._clock())
 
     async def probe(self, name: str, lasts_s: float) -> bool:
         """Whether this call is the one that tries a deployment that may be well again."""
-        if self._ledger.is_off:
-            return True
+        if not self._ledger.is_off:
+            with self._without_ledger():
+                return await self._ledger.probe(name, lasts_s)
+        return True
+
+    @contextmanager
+    def _without_ledger(self) -> Generator[None]:
+        """Go on where the ledger fails: what this process knows has to do. That it is away is said elsewhere."""
         try:
-            return await self._ledger.probe(name, lasts_s)
-        except Exception:
-            return True
+            yield
+        except LedgerAway:
+            pass
+        except Exception as error:
+            if type(error) not in self._warned:
+                self._warned.add(type(error))
+                _log.warning(
+                    "the health of deployments cannot be shared: the ledger fails; calls go on without it",
+                    error=type(error).__name__,
+                    reason=str(error),
+                )
 
     @contextmanager
     def asking(self, name: str) -> Generator[None]:

@@ -69,6 +69,10 @@ class OpenAIChat:
         self._without_usage.add(endpoint.base_url)
         return reply
 
+    async def warm(self, endpoint: Endpoint) -> None:
+        """Open a connection; see `Adapter.warm`."""
+        await self._clients.warm(endpoint)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._clients.close()

@@ -17,7 +17,7 @@ from .protocol import Delta, Endpoint, ModelFault
 from .stream.faults import broken, hidden, unreadable
 from .stream.json_in import read_json
 from .stream.sse import SseReader
-from .stream.wire import Clients, body_kind, http_client
+from .stream.wire import Clients, body_kind
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -40,7 +40,7 @@ def clients() -> Clients[AsyncOpenAI]:
     return Clients(_client, _close)
 
 
-def _client(endpoint: Endpoint) -> AsyncOpenAI:
+def _client(endpoint: Endpoint, http: httpx2.AsyncClient) -> AsyncOpenAI:
     from openai import AsyncOpenAI
 
     # Said outright, the SDK does not take it from the environment, which knows nothing of this endpoint.
@@ -51,7 +51,7 @@ def _client(endpoint: Endpoint) -> AsyncOpenAI:
         base_url=endpoint.base_url,
         max_retries=0,
         default_headers=_headers(endpoint, key),
-        http_client=http_client(endpoint),
+        http_client=http,
     )
     client.organization = client.project = None
     return client

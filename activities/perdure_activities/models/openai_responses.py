@@ -56,6 +56,10 @@ class OpenAIResponses:
             for delta in reader.end(simulated=is_simulated(reply.headers)):
                 yield delta
 
+    async def warm(self, endpoint: Endpoint) -> None:
+        """Open a connection; see `Adapter.warm`."""
+        await self._clients.warm(endpoint)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._clients.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from perdure_store.ledger_records import nanos
 from .declared.load import Catalog, UnknownModel
 from .declared.problems import UnknownProvider
 from .declared.schema import Pricing, Rates, Tier
+from .recent import MOST
 
 _DIGITS = Decimal("0.0000001")
 # Large enough that no sum of tokens is rounded on the way to its seven digits.
@@ -45,7 +47,7 @@ class PriceBook:
     def __init__(self, overrides: Mapping[str, Pricing], catalog: Catalog) -> None:
         self._overrides = dict(overrides)
         self._catalog = catalog
-        self._elsewhere: dict[tuple[str, str], tuple[Pricing, ...]] = {}
+        self._elsewhere = functools.lru_cache(maxsize=MOST)(_genai_prices)
 
     def price(self, provider: str, model: str, tokens: Tokens, at: datetime) -> Price:
         """Say what tokens cost at a time; zero from the source `unpriced` when nobody knows."""
@@ -94,7 +96,7 @@ class PriceBook:
         day = at.astimezone(UTC).date()
         if (pricing := self._declared(provider, model, at)) is not None:
             return Listed(pricing, "declared", " ".join(part for part in (pricing.source, pricing.version) if part))
-        found = self._elsewhere_listed(provider, model)
+        found = self._elsewhere(provider, model)
         begun = [pricing for pricing in found if pricing.valid_from is None or pricing.valid_from <= day]
         if not found:
             return None
@@ -114,12 +116,6 @@ class PriceBook:
             if (pricing := found.price_at(at.astimezone(UTC).date())) is not None:
                 return pricing
         return None
-
-    def _elsewhere_listed(self, provider: str, model: str) -> tuple[Pricing, ...]:
-        key = (provider, model)
-        if key not in self._elsewhere:
-            self._elsewhere[key] = _genai_prices(provider, model)
-        return self._elsewhere[key]
 
 
 def _costs(rates: Rates, tokens: Tokens) -> tuple[Decimal, Decimal]:

@@ -196,6 +196,10 @@ class Adapter(Protocol):
         """
         ...
 
+    async def warm(self, endpoint: Endpoint) -> None:
+        """Open a connection that the first call finds open, and send no secret over it; failing is no matter."""
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...

@@ -11,14 +11,14 @@ from .embeddings import read_object
 from .openai_errors import fault_of, fault_told
 from .protocol import Endpoint, ModelFault, Ranked
 from .stream.faults import cut, error_object, hidden, unreadable
-from .stream.wire import Clients, body_kind, http_client, retry_after_s
+from .stream.wire import Clients, body_kind, retry_after_s
 
 
 class HttpReranker:
     """Asks a server to rank."""
 
     def __init__(self) -> None:
-        self._clients = Clients(http_client, httpx2.AsyncClient.aclose)
+        self._clients = Clients[httpx2.AsyncClient](lambda _, http: http, httpx2.AsyncClient.aclose)
 
     async def rerank(
         self, endpoint: Endpoint, model: str, query: str, documents: tuple[str, ...], top_n: int | None

@@ -36,7 +36,13 @@ def counted(budgets: Iterable[Budget], meta: EffectMeta, user: str, at: int) -> 
         whose = _subject(budget, meta, user)
         if budget.covers(whose):
             of = f"the budget {budget.name!r}" + (f" of {budget.per} {whose!r}" if budget.per != "all" else "")
-            claim = Claim(budget.scope(whose, moment), budget.nanos, budget.tokens)
+            claim = Claim(
+                budget.scope(whose, moment),
+                budget.nanos,
+                budget.tokens,
+                run_id=whose if budget.per == "run" else None,
+                ends_at=budget.ends_at(moment),
+            )
             found.append(Counted(budget, claim, of if budget.period == "total" else f"{of} for this {budget.period}"))
     return tuple(found)
 

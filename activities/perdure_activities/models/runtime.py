@@ -16,10 +16,12 @@ from .cache import as_cached
 from .cooldown import Healths
 from .failover import Target
 from .invoke import Invocation
+from .protocol import ModelFault
+from .recent import Recent
 from .route import Candidate, Choice
 from .settle import cached_row, settle
 from .tokens import Counters
-from .warming import Warming, touch, usual
+from .warming import Warming, usual
 
 if TYPE_CHECKING:
     from perdure_store.ledger import Ledger
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from .prices import PriceBook
     from .protocol import Adapter, Endpoint, Wire
     from .stream.accumulate import Accumulated
+
+# A server that is changed may take then what it did not.
+_LEARNED_S = 3600.0
 
 
 class Runtime:
@@ -61,7 +66,7 @@ class Runtime:
         self.warming = Warming(catalog, prices, self.counters)
         self.healths = Healths(ledger)
         self.choice = Choice()
-        self._learned: dict[tuple[str, str], set[str]] = {}
+        self._learned: Recent[tuple[str, str], set[str]] = Recent(lasts_s=_LEARNED_S)
         self._telling: set[asyncio.Task[None]] = set()
 
     async def invoke(self, effect: InvokeModel, attempt: int) -> ModelAnswer:
@@ -120,10 +125,21 @@ class Runtime:
     async def _warm(self, one: Deployment) -> None:
         with suppress(PlatformError):
             provider = await asyncio.to_thread(self.catalog.provider, one.provider)
-            target = Target(provider.provider, usual(provider))
-            wire = one.wire or provider.wire
-            await asyncio.gather(self.warming.load(target, wire), touch(one.base_url or provider.base_url))
-            await self.warming.count(target)
+            named: list[tuple[Target, Wire]] = [
+                (Target(provider.provider, model), wire) for wire, model in usual(one, provider)
+            ]
+            await asyncio.gather(
+                *(self.warming.load(target, wire) for target, wire in named),
+                *(self._connect(one, wire) for _, wire in named),
+            )
+            await self.warming.count(named[0][0])
+
+    async def _connect(self, one: Deployment, wire: Wire) -> None:
+        # What is wrong with its address or its key is said to the calls that need them.
+        with suppress(ModelFault, PlatformError):
+            endpoint = await self.credentials.endpoint(one, wire=wire)
+            if (adapter := self.adapters.get(wire)) is not None:
+                await adapter.warm(endpoint)
 
     async def close(self) -> None:
         """Tell the ledger what it has not been told, and close the connections."""
@@ -141,7 +157,7 @@ class Runtime:
         return await self.credentials.endpoint(one.deployment, one.target.model, one.wire)
 
     def learned(self, deployment: str, model: str) -> set[str]:
-        """Give the parameters that a deployment is known not to take for a model; more may be added."""
+        """Give the parameters that a deployment did not take for a model within the last hour; more may be added."""
         return self._learned.setdefault((deployment, model), set())
 
     def worked(self, one: Candidate, asked: Asked, said: Accumulated) -> None:

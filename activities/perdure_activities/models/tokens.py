@@ -28,6 +28,7 @@ from perdure_graph.models.messages import (
 
 from .declared.load import Catalog
 from .declared.schema import ModelDeclaration
+from .recent import Recent
 
 PER_MESSAGE = 3
 PER_REPLY = 3
@@ -137,11 +138,11 @@ def estimate(text: str) -> int:
 
 
 class Counters:
-    """The counters of all models, each made when it is first asked for, and kept: it learns."""
+    """The counters of models, each made when it is first asked for, and kept while it is used: it learns."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._counters: dict[tuple[str, str], Counter] = {}
+        self._counters: Recent[tuple[str, str], Counter] = Recent()
 
     def counter_for(self, provider: str, model: str) -> TokenCounter:
         """Give the counter of a model.
@@ -151,12 +152,11 @@ class Counters:
         """
         declared = self._catalog.provider(provider)
         key = (declared.provider, model)
-        if key not in self._counters:
-            found = self._catalog.model(provider, model)
-            made = _counter(found, tiles=declared.wire != "anthropic-messages")
-            # Threads may ask at once; all must get the one that learns.
-            self._counters.setdefault(key, made)
-        return self._counters[key]
+        if (counter := self._counters.get(key)) is not None:
+            return counter
+        found = self._catalog.model(provider, model)
+        # Threads may ask at once; all must get the one that learns.
+        return self._counters.setdefault(key, _counter(found, tiles=declared.wire != "anthropic-messages"))
 
 
 def _counter(declaration: ModelDeclaration, *, tiles: bool) -> Counter:

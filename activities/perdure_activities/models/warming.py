@@ -1,28 +1,28 @@
-"""What the first call would else wait for: libraries, tokenizers, price lists, names and connections."""
+"""What the first call would else wait for: libraries, tokenizers and price lists."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from perdure_graph.errors import PlatformError
 
+from .deployed import spoken
 from .openai_client import MODULES
+from .recent import Recent
 
 if TYPE_CHECKING:
     from .declared.load import Catalog
     from .declared.schema import ProviderDeclaration
+    from .deployed import Deployment
     from .failover import Target
     from .prices import PriceBook
     from .protocol import Wire
     from .tokens import Counters
 
-_TOUCH_S = 3.0
 _SDKS: dict[Wire, tuple[str, ...]] = {
     "openai-chat": MODULES,
     "openai-responses": MODULES,
@@ -37,14 +37,14 @@ class Warming:
         self._catalog = catalog
         self._prices = prices
         self._counters = counters
-        self._loading: dict[tuple[Target, Wire], asyncio.Task[None]] = {}
+        self._loading: Recent[tuple[Target, Wire], asyncio.Task[None]] = Recent()
 
     async def load(self, target: Target, wire: Wire) -> None:
         """Load what asking a model over a wire needs; what cannot be loaded fails the call that needs it."""
         task = self._loading.get((target, wire))
         if task is None:
             task = asyncio.create_task(asyncio.to_thread(self._load, target, wire), name="perdure-models-load")
-            self._loading[(target, wire)] = task
+            self._loading.setdefault((target, wire), task)
         if not task.done():
             # A caller that is cancelled leaves it to the others.
             await asyncio.shield(task)
@@ -61,17 +61,8 @@ class Warming:
                 import_module(name)
 
 
-def usual(provider: ProviderDeclaration) -> str:
-    """Name a model of a provider, for what is the same for many of them."""
-    return next((model.model for model in provider.models if model.model_type == "llm"), "any")
-
-
-async def touch(base_url: str) -> None:
-    """Resolve the name of a server and connect to it once; failing is no matter."""
-    with suppress(OSError, TimeoutError, ssl.SSLError, ValueError):
-        url = urlsplit(base_url)
-        tls = url.scheme == "https"
-        async with asyncio.timeout(_TOUCH_S):
-            _, writer = await asyncio.open_connection(url.hostname, url.port or (443 if tls else 80), ssl=tls or None)
-            writer.close()
-            await writer.wait_closed()
+def usual(deployment: Deployment, provider: ProviderDeclaration) -> list[tuple[Wire, str]]:
+    """Name a model for each wire that a deployment is asked over, for what is the same for many of them."""
+    models = [model for model in provider.models if model.model_type == "llm" and deployment.serves(model.model)]
+    named: dict[Wire, str] = {spoken(deployment, provider, model): model.model for model in reversed(models)}
+    return list(named.items())[::-1] or [(deployment.wire or provider.wire, "any")]

@@ -15,7 +15,7 @@ _HEAD = """\
 # Faults of providers, and what becomes of them
 
 ```
-PYTHONPATH=tests python -m models.faults.write    # plays all of it, then writes this page
+make faults                    # plays all of it, then writes this page
 pytest tests/models/faults                        # plays all of it
 ```
 

@@ -10,6 +10,9 @@ from models.faults.table import ALL_PLAYED, CASES, ROWS
 from perdure_worker.embedded import EmbeddedStack
 from perdure_worker.settings import WorkerSettings
 
+# All are played by the first that asks: one process of the test run is to have them.
+pytestmark = pytest.mark.xdist_group("faults")
+
 
 @pytest.fixture(scope="module")
 async def verdicts(

@@ -18,12 +18,15 @@ _MAX_REPAIR_CHARS = 100_000
 _MAX_REPAIR_WORK = 1_000_000
 _MAX_DEPTH = 64
 
-_THINK_TAG = re.compile(r"<(/?)think(?:\s[^<>]{0,200})?>", re.IGNORECASE)
+_THINK_TAG = re.compile(r"<(/?)think(?:\s[^<>]{0,512})?>", re.IGNORECASE)
 _BRACE = re.compile(r"[{}]")
 
 
 def without_thinking(text: str) -> str:
-    """Take out blocks between think tags, and what stands before a closing tag that nothing opened."""
+    """Take out blocks between think tags, and what stands before a closing tag that nothing opened.
+
+    A block that nobody closed was cut off: it is thinking to its end, as where answers are shown.
+    """
     kept: list[str] = []
     at, opened = 0, False
     for tag in _THINK_TAG.finditer(text):
@@ -35,8 +38,7 @@ def without_thinking(text: str) -> str:
             at, opened = tag.end(), False
         elif not at:
             at = tag.end()
-    # A block that nobody closed stays: what was asked for may be in it.
-    return "".join([*kept, text[at:]])
+    return "".join(kept if opened else [*kept, text[at:]])
 
 
 def objects_in(text: str) -> Iterator[dict[str, JsonValue]]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 
 from perdure_graph.errors import PlatformError
 
+from ..recent import MOST
 from .problems import BadModelsFile, UnknownProvider, mapping, read_mapping, validated
 from .schema import ModelDeclaration, ModelType, ProviderDeclaration
 
@@ -35,8 +36,8 @@ class Catalog:
 
     def __init__(self, later: Callable[[], Sequence[ProviderDeclaration]]) -> None:
         self._later = functools.cache(later)
-        self._found: dict[str, ProviderDeclaration | None] = {}
-        self._models: dict[tuple[str, str, ModelType], ModelDeclaration] = {}
+        self._found = functools.lru_cache(maxsize=MOST)(self._find)
+        self._models = functools.lru_cache(maxsize=MOST)(self._find_model)
 
     @classmethod
     def load(cls, extra_files: Iterable[str | Path] = (), *, installed: bool = True) -> Catalog:
@@ -59,9 +60,7 @@ class Catalog:
             UnknownProvider: no file declares it.
             BadModelsFile: a file that is needed for that cannot be read.
         """
-        if provider_id not in self._found:
-            self._found[provider_id] = self._find(provider_id)
-        if (found := self._found[provider_id]) is not None:
+        if (found := self._found(provider_id)) is not None:
             return found
         name = _short(provider_id) or "NAME"
         known = ", ".join(sorted(declared.provider for declared in self.providers()))
@@ -78,11 +77,7 @@ class Catalog:
             UnknownProvider: no file declares the provider.
             UnknownModel: its provider takes only models that are declared.
         """
-        provider = self.provider(provider_id)
-        key = (provider.provider, name, model_type)
-        if key not in self._models:
-            self._models[key] = _model_of(provider, name, model_type)
-        return self._models[key]
+        return self._models(provider_id, name, model_type)
 
     def same(self, one: str, other: str) -> bool:
         """Whether two ids name the same provider; ids that nothing declares are compared as they are."""
@@ -108,6 +103,9 @@ class Catalog:
         wanted = {provider_id, short}
         return next((declared for declared in self.providers() if wanted & {*declared.aliases}), None)
 
+    def _find_model(self, provider_id: str, name: str, model_type: ModelType) -> ModelDeclaration:
+        return _model_of(self.provider(provider_id), name, model_type)
+
     def _merged(self, name: str) -> ProviderDeclaration | None:
         found = _shipped(name)
         for later in self._later():
@@ -127,7 +125,7 @@ def read_declaration(file: Path) -> ProviderDeclaration:
     return validated(ProviderDeclaration, data, file, reading)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=MOST)
 def _shipped(name: str) -> ProviderDeclaration | None:
     file = _HERE / f"{name}.yaml"
     # The name comes from a graph: it must not lead out of this folder.

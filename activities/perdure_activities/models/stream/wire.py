@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,7 @@ SIMULATED_HEADER = "x-perdure-simulated"
 
 _MOST_IDLE_CLIENTS = 64
 _WRITE_S = 60.0
+_WARM_S = 3.0
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 
@@ -125,7 +127,8 @@ Client = TypeVar("Client")
 
 @dataclass(slots=True)
 class _Pooled(Generic[Client]):
-    client: Client
+    http: httpx2.AsyncClient
+    client: Client | None = None
     users: int = 0
 
 
@@ -133,22 +136,39 @@ class _Pooled(Generic[Client]):
 class Clients(Generic[Client]):
     """Clients of one wire, by where and as whom they call; those least lately used are closed when there are many.
 
-    make: for an endpoint. end: closes one.
+    make: for an endpoint, upon connections that are already its own. end: closes one with its connections.
     """
 
-    make: Callable[[Endpoint], Client]
+    make: Callable[[Endpoint, httpx2.AsyncClient], Client]
     end: Callable[[Client], Awaitable[None]]
     _pooled: dict[Endpoint, _Pooled[Client]] = field(default_factory=dict[Endpoint, "_Pooled[Client]"])
 
     @asynccontextmanager
     async def use(self, endpoint: Endpoint) -> AsyncGenerator[Client]:
         """Give the client of an endpoint, made when it is first asked for."""
+        async with self._use(endpoint) as pooled:
+            if pooled.client is None:
+                pooled.client = self.make(endpoint, pooled.http)
+            yield pooled.client
+
+    async def warm(self, endpoint: Endpoint) -> None:
+        """Connect to an endpoint, so that its first call finds an open connection; failing is no matter.
+
+        The client is not made for it, and its key not sent: the server is only asked for headers.
+        """
+        # Whatever goes wrong here, the call that needs the connection says it better.
+        with suppress(Exception):
+            async with self._use(endpoint) as pooled, asyncio.timeout(_WARM_S):
+                await pooled.http.head(endpoint.base_url)
+
+    @asynccontextmanager
+    async def _use(self, endpoint: Endpoint) -> AsyncGenerator[_Pooled[Client]]:
         key = _who(endpoint)
-        pooled = self._pooled.pop(key, None) or _Pooled(self.make(endpoint))
+        pooled = self._pooled.pop(key, None) or _Pooled[Client](http_client(endpoint))
         self._pooled[key] = pooled
         pooled.users += 1
         try:
-            yield pooled.client
+            yield pooled
         finally:
             pooled.users -= 1
             await self._close_spare()
@@ -156,13 +176,19 @@ class Clients(Generic[Client]):
     async def _close_spare(self) -> None:
         spare = len(self._pooled) - _MOST_IDLE_CLIENTS
         for key in [key for key, pooled in self._pooled.items() if not pooled.users][: max(0, spare)]:
-            await self.end(self._pooled.pop(key).client)
+            await self._end(self._pooled.pop(key))
 
     async def close(self) -> None:
         """Close them all."""
         pooled, self._pooled = list(self._pooled.values()), {}
         for one in pooled:
-            await self.end(one.client)
+            await self._end(one)
+
+    async def _end(self, pooled: _Pooled[Client]) -> None:
+        if pooled.client is None:
+            await pooled.http.aclose()
+        else:
+            await self.end(pooled.client)
 
 
 def _who(endpoint: Endpoint) -> Endpoint:

@@ -63,6 +63,9 @@ def upgrade() -> None:
         "model_spending",
         _text("scope"),
         *(_big(name) for name in ("money", "tokens", "reserved_money", "reserved_tokens")),
+        _text("run_id", null=True),
+        _big("ends_at", null=True),
+        _big("created_at"),
         sa.PrimaryKeyConstraint("scope", name="pk_model_spending"),
     )
     op.create_table(
