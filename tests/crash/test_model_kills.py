@@ -221,7 +221,8 @@ async def test_runs_over_a_budget_wait_for_an_operator_whatever_dies(
         await it.started(money_for // 2)
         await it.strike(0)
         held = await waiting(started)
-        assert runs - money_for <= len(held) < runs
+        # The kill may hit all calls that there was money for: what was on its way is taken for spent.
+        assert runs - money_for <= len(held) <= runs
         view = (await held[0].status()).held[0]
         assert (view.reason, view.error_type, view.key) == ("refused", "BudgetExceededError", "ask")
         assert "the budget 'small'" in view.error
