@@ -38,12 +38,14 @@ class Warming:
         self._prices = prices
         self._counters = counters
         self._loading: Recent[tuple[Target, Wire], asyncio.Task[None]] = Recent()
+        # One thread: imports in many would take their turns with the event loop, whose heartbeats cannot wait.
+        self._turn = asyncio.Lock()
 
     async def load(self, target: Target, wire: Wire) -> None:
         """Load what asking a model over a wire needs; what cannot be loaded fails the call that needs it."""
         task = self._loading.get((target, wire))
         if task is None:
-            task = asyncio.create_task(asyncio.to_thread(self._load, target, wire), name="perdure-models-load")
+            task = asyncio.create_task(self._in_turn(target, wire), name="perdure-models-load")
             self._loading.setdefault((target, wire), task)
         if not task.done():
             # A caller that is cancelled leaves it to the others.
@@ -53,6 +55,10 @@ class Warming:
         """Load the tokenizer of a model, which most calls do without."""
         with suppress(PlatformError):
             await asyncio.to_thread(lambda: self._counters.counter_for(target.provider, target.model).text("one two"))
+
+    async def _in_turn(self, target: Target, wire: Wire) -> None:
+        async with self._turn:
+            await asyncio.to_thread(self._load, target, wire)
 
     def _load(self, target: Target, wire: Wire) -> None:
         with suppress(ImportError, PlatformError):
