@@ -114,19 +114,19 @@ def _text(text: object) -> Iterator[Delta]:
         yield TextDelta(text)
 
 
-def tokens_of(usage: object) -> Tokens | None:
-    """Read the usage of a reply; None where there is none, or only zeros."""
+def tokens_of(usage: object, prompt_is: str = "prompt", completion_is: str = "completion") -> Tokens | None:
+    """Read the usage of a reply; None where there is none, or only zeros. The names are what the wire calls the two."""
     if not isinstance(usage, dict):
         return None
     usage = cast("dict[str, Any]", usage)
-    prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
+    prompt, completion = count(usage, f"{prompt_is}_tokens"), count(usage, f"{completion_is}_tokens")
     if not prompt and not completion:
         return None
-    before, after = inner(usage, "prompt_tokens_details"), inner(usage, "completion_tokens_details")
+    before, after = inner(usage, f"{prompt_is}_tokens_details"), inner(usage, f"{completion_is}_tokens_details")
     return Tokens(
         prompt=prompt,
         completion=completion,
-        cache_read=min(prompt, count(before, "cached_tokens") or count(usage, "prompt_cache_hit_tokens")),
+        cache_read=min(prompt, count(before, "cached_tokens") or count(usage, f"{prompt_is}_cache_hit_tokens")),
         cache_write=min(prompt, count(before, "cache_write_tokens")),
         reasoning=min(completion, count(after, "reasoning_tokens")),
     )

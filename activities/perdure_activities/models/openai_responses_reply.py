@@ -8,9 +8,8 @@ from typing import Any, cast
 
 from perdure_graph.models.effects import Finish
 from perdure_graph.models.messages import ThinkingPart
-from perdure_graph.models.usage import Tokens
 
-from .openai_chat_reply import count, inner
+from .openai_chat_reply import count, inner, tokens_of
 from .openai_client import said_nothing
 from .openai_errors import fault_in
 from .protocol import Delta, Finished, RefusalDelta, TextDelta, ThinkingDelta, ThinkingDone, ToolCallDelta, UsageDelta
@@ -148,7 +147,7 @@ class ResponseReader:
         for place, told in enumerate(_parts(response, "output")):
             self.said = True
             yield from self._item(place, told)
-        if (tokens := _tokens(response.get("usage"))) is not None:
+        if (tokens := tokens_of(response.get("usage"), "input", "output")) is not None:
             yield UsageDelta(tokens)
         status = response.get("status")
         if status == "incomplete":
@@ -163,20 +162,3 @@ def _parts(value: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
     for part in cast("list[object]", found) if isinstance(found, list) else []:
         if isinstance(part, dict):
             yield cast("dict[str, Any]", part)
-
-
-def _tokens(usage: object) -> Tokens | None:
-    if not isinstance(usage, dict):
-        return None
-    usage = cast("dict[str, Any]", usage)
-    prompt, completion = count(usage, "input_tokens"), count(usage, "output_tokens")
-    if not prompt and not completion:
-        return None
-    before, after = inner(usage, "input_tokens_details"), inner(usage, "output_tokens_details")
-    return Tokens(
-        prompt=prompt,
-        completion=completion,
-        cache_read=min(prompt, count(before, "cached_tokens")),
-        cache_write=min(prompt, count(before, "cache_write_tokens")),
-        reasoning=min(completion, count(after, "reasoning_tokens")),
-    )
