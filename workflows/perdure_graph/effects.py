@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from .options import CacheOptions, RetryClass
 
-EffectClass = Literal["template", "code", "http", "model", "io"]
+EffectClass = Literal["template", "code", "http", "model", "tool", "io", "child"]
 
 # Methods that change nothing (RFC 9110, section 9.2.1).
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

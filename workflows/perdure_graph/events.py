@@ -226,6 +226,57 @@ class FormTimeout(_NodeEvent):
     key: str
 
 
+class AgentThought(_NodeEvent):
+    """One round of an agent. Told when its model has answered, and again when its calls are over: the last one counts.
+
+    thread: names the run of the agent. id, position: of the round, position from 1.
+    thought: what the model said besides its calls; `answer` where it is the last round.
+    calls: in order: {id, name, label, provider, provider_type, arguments, status: asked|waiting|running|done|failed,
+        observation (its beginning), size, error, error_kind, elapsed, files}.
+    usage: as Dify's nodes put it out.
+    """
+
+    type: Literal["agent_thought"] = "agent_thought"
+    thread: str
+    id: str
+    position: int
+    thought: str = ""
+    reasoning: str = ""
+    answer: str = ""
+    calls: list[dict[str, Any]] = []
+    usage: dict[str, Any] = {}
+    model_provider: str = ""
+    model_name: str = ""
+    simulated: bool = False
+
+
+class AgentLog(_NodeEvent):
+    """An entry of the tree that Dify shows of an agent: `ROUND n`, in it `<model> Thought` and `CALL <tool>`.
+
+    metadata: started_at, finished_at (seconds since the epoch), elapsed_time, provider, total_price, currency,
+        total_tokens, where they are known.
+    """
+
+    type: Literal["agent_log"] = "agent_log"
+    id: str
+    parent_id: str | None = None
+    label: str
+    status: Literal["start", "success", "error"]
+    error: str | None = None
+    data: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
+class AgentLimit(_NodeEvent):
+    """An agent met one of its limits: `reason` is that of `agents.limits.EndReason`, `note` what its model was told."""
+
+    type: Literal["agent_limit"] = "agent_limit"
+    thread: str
+    reason: str
+    note: str
+    rounds: int
+
+
 class RunPaused(_Event):
     """Nothing is in flight and nothing will start: a pause command or open forms."""
 
@@ -272,10 +323,20 @@ Event = Annotated[
     | FormRequired
     | FormFilled
     | FormTimeout
+    | AgentThought
+    | AgentLog
+    | AgentLimit
     | RunPaused
     | RunResumed
     | RunFinished,
     Field(discriminator="type"),
 ]
+
+# What a node may tell (`nodes.base.News`).
+NEWS: dict[str, type[AgentThought | AgentLog | AgentLimit]] = {
+    "agent_thought": AgentThought,
+    "agent_log": AgentLog,
+    "agent_limit": AgentLimit,
+}
 
 EVENTS: TypeAdapter[list[Event]] = TypeAdapter(list[Event])

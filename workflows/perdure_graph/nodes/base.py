@@ -175,6 +175,14 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """Something a node tells those who watch: the fields of an event (`events.NEWS`)."""
+
+    kind: Literal["agent_thought", "agent_log", "agent_limit"]
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The node is finished. `handle` selects the branch of a branch node."""
 
@@ -183,6 +191,7 @@ class Done:
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     process_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
     writes: tuple[Write, ...] = ()
+    tell: tuple[News, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +249,39 @@ class FormReply(Reply):
     values: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
 
 
-Outcome = Done | Perform | WaitForm
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Go on with several things at once, each under a name that is its own; `resume` hears of each as `Came`.
+
+    perform, wait: what begins now, in this order; what began before goes on. With both empty the node waits for that.
+    memo: replaces what the node left for itself.
+    """
+
+    perform: tuple[tuple[str, Effect], ...] = ()
+    wait: tuple[tuple[str, Form], ...] = ()
+    tell: tuple[News, ...] = ()
+    memo: JsonValue = None
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An effect of a `Turn` that failed for good. interrupted: nobody knows whether it was done."""
+
+    message: str
+    error_type: str
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What became of one thing of a `Turn`."""
+
+    name: str
+    reply: Reply | Failed
+
+
+Outcome = Done | Perform | WaitForm | Turn
 
 
 def no_outputs(_data: Any) -> dict[str, ValueType]:
