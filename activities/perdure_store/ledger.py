@@ -5,11 +5,9 @@ Every method is one short transaction; workers that share a store share all of i
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from perdure_graph.errors import PlatformError
 from perdure_graph.models.faults import FaultKind
 
 from .items import Deltas
@@ -19,40 +17,26 @@ from .ledger_records import (
     CredentialRow,
     DeltaRow,
     Health,
-    LedgerAway,
     NotAdmitted,
     Refused,
     Settlement,
     Spent,
     UsageReport,
 )
-from .recorder import Recorder, now_ms
-from .writer import NotReady, describe
+from .transactions import Transactions
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-LEAST_LIMIT_S = 2.0
-_TRIES = 5
-T = TypeVar("T")
 
-
-class Ledger:
+class Ledger(Transactions):
     """Keeps the books in the store of a recorder.
 
-    limit_s: longest that a method takes.
     Every method but `write_deltas` raises `LedgerAway` when the store is off, away or too slow.
     """
 
-    def __init__(self, recorder: Recorder, *, limit_s: float | None = None, clock: Callable[[], int] = now_ms) -> None:
-        self._recorder = recorder
-        self._limit_s = max(recorder.limit_s, LEAST_LIMIT_S) if limit_s is None else limit_s
-        self._now = clock
-
-    @property
-    def is_off(self) -> bool:
-        """Whether there is no store at all."""
-        return self._recorder.is_off
+    _called: ClassVar[str] = "the ledger of model calls"
+    _unknown: ClassVar[str] = "nothing is known of model calls"
 
     async def answer(self, key: str) -> dict[str, Any] | None:
         """Find the answer that was kept under a key."""
@@ -273,35 +257,3 @@ class Ledger:
             return delete(connection, name)
 
         return await self._do(work)
-
-    async def _do(self, work: Callable[[Connection], T], *, writes: bool = True) -> T:
-        if self.is_off:
-            raise LedgerAway("There is no run store (PERDURE_STORE=off), so nothing is known of model calls.")
-        try:
-            async with asyncio.timeout(self._limit_s):
-                for turn in range(_TRIES):
-                    try:
-                        return await self._recorder.transact(work, writes=writes)
-                    except Exception as error:
-                        if turn == _TRIES - 1 or not _took_turns(error):
-                            raise
-        except Exception as error:
-            if not _is_away(error):
-                raise
-            raise LedgerAway(f"The run store does not serve the ledger of model calls: {describe(error)}") from error
-        raise AssertionError("the loop ends by returning or raising")
-
-
-def _took_turns(error: Exception) -> bool:
-    """Whether others were in the way, so that the same transaction may work now."""
-    from sqlalchemy.exc import DBAPIError
-
-    if not isinstance(error, DBAPIError):
-        return False
-    return getattr(error.orig, "sqlstate", None) in ("40001", "40P01") or "database is locked" in str(error.orig)
-
-
-def _is_away(error: Exception) -> bool:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return isinstance(error, SQLAlchemyError | OSError | TimeoutError | NotReady | PlatformError)

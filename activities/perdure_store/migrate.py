@@ -24,7 +24,7 @@ from perdure_graph.errors import PlatformError
 from .database import Address, connect, writing
 from .tables import METADATA
 
-HEAD = "0002"
+HEAD = "0003"
 # Not alembic's own name for it: the database may be home to other migrations.
 VERSION_TABLE = "perdure_store_version"
 

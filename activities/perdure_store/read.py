@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from perdure_graph.errors import PlatformError, RunNotFound
 
 from . import delta_rows, migrate, usage_rows
+from .agent_tables import MEMORIES, THREADS
 from .database import Address, connect, parse
 from .follow import POLL_S, Wakes, follow, wakes
 from .ledger_records import DeltaRow, UsageReport
@@ -127,6 +128,17 @@ class Store:
         where = [EVENTS.c.run_id == run_id, EVENTS.c.scope == scope, EVENTS.c.seq > after_seq]
         return await self._events(where, EVENTS.c.seq, limit)
 
+    async def events_of_children(self, run_id: str, after_position: int = 0, limit: int = PAGE) -> list[StoredEvent]:
+        """Give a page of the events of all that a run has below it, in the order they were recorded."""
+        where = [EVENTS.c.run_id == run_id, EVENTS.c.scope != "", EVENTS.c.position > after_position]
+        return await self._events(where, EVENTS.c.position, limit)
+
+    async def position_of(self, run_id: str, seq: int) -> int:
+        """Give the position at which an event of the run itself was recorded; 0 where it is not yet."""
+        where = (EVENTS.c.run_id == run_id, EVENTS.c.scope == "", EVENTS.c.seq == seq)
+        async with _reading(self._engine, self.address) as connection:
+            return (await connection.execute(select(EVENTS.c.position).where(*where))).scalar_one_or_none() or 0
+
     async def _events(
         self, where: list[ColumnElement[bool]], order: ColumnElement[Any], limit: int
     ) -> list[StoredEvent]:
@@ -180,6 +192,7 @@ class Store:
         """Count what is in the store."""
         tables = {"runs": RUNS, "nodes": NODES, "events": EVENTS, "waits": WAITS, "blobs": BLOBS, "results": RESULTS}
         tables |= {"answers": ANSWERS, "deltas": DELTAS, "calls": USAGE}
+        tables |= {"messages": THREADS, "memories": MEMORIES}
         size = _SIZE[self.address.kind]
         async with _reading(self._engine, self.address) as connection:
             counts = {

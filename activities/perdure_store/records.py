@@ -114,6 +114,8 @@ class Contents(_Record):
     answers: int
     deltas: int
     calls: int
+    messages: int
+    memories: int
     bytes: int
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from perdure_graph.errors import PlatformError
 
 from . import migrate
+from .agent_tables import THREADS
 from .database import Address, connect, writing
 from .ledger_tables import ANSWERS, DELTAS, SPENDING
 from .recorder import now_ms
@@ -31,6 +32,7 @@ _OF_RUN = {
     "results": RESULTS,
     "answers": ANSWERS,
     "deltas": DELTAS,
+    "messages": THREADS,
 }
 
 
@@ -47,6 +49,7 @@ class Removed(BaseModel):
     results: int = 0
     answers: int = 0
     deltas: int = 0
+    messages: int = 0
     spending: int = 0
 
     def plus(self, more: Removed) -> Removed:
@@ -113,6 +116,7 @@ async def _delete_expired(connection: AsyncConnection, before: int, now: int) ->
         results=await _delete(connection, RESULTS, RESULTS.c.expires_at <= now),
         answers=await _delete(connection, ANSWERS, _orphaned(ANSWERS, ANSWERS.c.created_at, before)),
         deltas=await _delete(connection, DELTAS, _orphaned(DELTAS, DELTAS.c.at, before)),
+        messages=await _delete(connection, THREADS, _orphaned(THREADS, THREADS.c.created_at, before)),
     )
 
 
@@ -155,6 +159,7 @@ async def _count(connection: AsyncConnection, before: int, now: int) -> Removed:
         "results": RESULTS.c.expires_at <= now,
         "answers": _orphaned(ANSWERS, ANSWERS.c.created_at, before),
         "deltas": _orphaned(DELTAS, DELTAS.c.at, before),
+        "messages": _orphaned(THREADS, THREADS.c.created_at, before),
     }
     counts = {
         name: await count(table, or_(table.c.run_id.in_(old), besides.get(name, false())))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Column, Index, UniqueConstraint
 from sqlmodel import Field
 
+from . import agent_tables as agent_tables  # noqa: PLC0414 - one metadata holds all tables
 from . import ledger_tables as ledger_tables  # noqa: PLC0414 - one metadata holds all tables
 from .columns import METADATA, Json, Table, big_column, json_column, run_column, text_column
 

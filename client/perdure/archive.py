@@ -128,6 +128,14 @@ class Archive:
         """Whether there is a store to read."""
         return bool(self._url) and self._url != _OFF
 
+    def reading(self, what: str) -> AbstractAsyncContextManager[Store]:
+        """Open the store for a block; `what` is to be read.
+
+        Raises:
+            PlatformError: no store is configured, or it does not answer.
+        """
+        return self._open(what)
+
     def _open(self, what: str, wait_s: float = 0.0) -> AbstractAsyncContextManager[Store]:
         if not self._url or not self.configured:
             raise PlatformError(

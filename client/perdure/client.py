@@ -1,10 +1,11 @@
-"""The client: start runs, find runs, list runs."""
+"""The client: start runs of graphs and agents, find runs, list runs."""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure_graph import naming
+from perdure_graph.agents.effects import RunAgent
 from perdure_graph.checks import check_runnable
 from perdure_graph.errors import CommandRefused, InvalidInputs, PlatformError
 from perdure_graph.graph import Graph
@@ -31,6 +33,7 @@ from perdure_graph.request import Pin, RunOptions, RunRequest, RunResult
 from perdure_graph.step import check_request
 from perdure_payloads import data_converter, value_limit
 
+from .agents import AgentSource, agent_request, hash_of, read_agent
 from .archive import Archive
 from .dev_state import payloads_at
 from .diff import RunDiff, diff_runs
@@ -43,6 +46,16 @@ _MEMO_REQUEST = "perdure_request"
 _GRACE = timedelta(seconds=30)
 # Smaller goes first; 3 is the server's default. Effects and child workflows inherit it.
 _PRIORITIES = {"interactive": Priority(priority_key=3), "batch": Priority(priority_key=5)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What lists of runs show of what runs."""
+
+    name: str
+    hash: str
+    details: str
+    memo: dict[str, Any]
 
 
 class RunSummary(BaseModel):
@@ -157,7 +170,59 @@ class Client:
         check_request(graph, request)
         # The digest goes before the count: the same start, given again, is the same although its turn counts by then.
         digest = _digest(request)
-        return await self._start(graph, await self._counted(request), run_id or f"run-{uuid.uuid4()}", digest)
+        nodes = len(graph.nodes)
+        shown = _Shown(
+            graph.name,
+            graph.hash,
+            f"{nodes} nodes, graph {graph.hash[:12]}",
+            {
+                "mode": graph.document.mode,
+                "nodes": nodes,
+                **({"forked_from": request.forked_from} if request.forked_from else {}),
+            },
+        )
+        return await self._start(naming.WORKFLOW_TYPE, shown, await self._counted(request), run_id, digest)
+
+    async def start_agent(
+        self,
+        agent: AgentSource,
+        query: str,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        files: Sequence[Mapping[str, Any]] = (),
+        user: str = "user",
+        tenant: str = "",
+        conversation_id: str | None = None,
+        run_id: str | None = None,
+        options: RunOptions | None = None,
+    ) -> RunHandle:
+        """Start an agent on its own. With the `run_id` of an equal run that exists, return that run instead.
+
+        agent: its configuration, or the path or the text of its file (docs/agents.md).
+        inputs: what stands for `{{name}}` in its instruction.
+        conversation_id: the conversation that it goes on with, where its memory is enabled. A run without it begins
+            one of its own, whose id is that of the run.
+
+        Raises:
+            InvalidAgent: the file cannot be loaded.
+            InvalidInputs: an input is missing, wrong or too large.
+            CommandRefused: `run_id` belongs to another run.
+        """
+        loaded = read_agent(agent)
+        request = agent_request(
+            loaded,
+            query,
+            inputs=inputs,
+            files=files,
+            user=user,
+            tenant=tenant,
+            conversation_id=conversation_id,
+            options=self._fitting(options or RunOptions()),
+        )
+        config = loaded.config
+        details = f"{len(config.tools)} tools, {config.model.provider}/{config.model.name}"
+        shown = _Shown(config.name, hash_of(config), details, {"mode": "agent", "tools": len(config.tools)})
+        return await self._start(naming.AGENT_TYPE, shown, request, run_id, _digest(request))
 
     async def _counted(self, request: RunRequest) -> RunRequest:
         """Say how many turns the conversation has with this one, where the store tells and the caller did not."""
@@ -176,19 +241,22 @@ class Client:
         limit = value_limit(self.temporal.data_converter, options.max_value_bytes)
         return options if limit == options.max_value_bytes else options.model_copy(update={"max_value_bytes": limit})
 
-    async def _start(self, graph: Graph, request: RunRequest, run_id: str, digest: str) -> RunHandle:
+    async def _start(
+        self, workflow: str, shown: _Shown, request: RunRequest | RunAgent, run_id: str | None, digest: str
+    ) -> RunHandle:
+        chosen = run_id or f"run-{uuid.uuid4()}"
         attributes = TypedSearchAttributes(
             [
-                SearchAttributePair(_GRAPH, graph.name),
-                SearchAttributePair(_HASH, graph.hash),
+                SearchAttributePair(_GRAPH, shown.name),
+                SearchAttributePair(_HASH, shown.hash),
                 SearchAttributePair(_STATUS, "running"),
             ]
         )
         try:
             await self.temporal.start_workflow(
-                naming.WORKFLOW_TYPE,
+                workflow,
                 request,
-                id=run_id,
+                id=chosen,
                 task_queue=self.task_queue,
                 task_timeout=self.task_timeout,
                 priority=_PRIORITIES[request.options.priority],
@@ -197,28 +265,21 @@ class Client:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 search_attributes=attributes,
-                memo={
-                    _MEMO_REQUEST: digest,
-                    "graph": graph.name,
-                    "mode": graph.document.mode,
-                    "nodes": len(graph.nodes),
-                    "user": request.user,
-                    **({"forked_from": request.forked_from} if request.forked_from else {}),
-                },
-                static_summary=graph.name,
-                static_details=f"{len(graph.nodes)} nodes, graph {graph.hash[:12]}",
+                memo={_MEMO_REQUEST: digest, "graph": shown.name, "user": request.user, **shown.memo},
+                static_summary=shown.name,
+                static_details=shown.details,
             )
         except WorkflowAlreadyStartedError:
-            await self._same_request(run_id, digest)
+            await self._same_request(chosen, digest)
         except RPCError as error:
             raise _explain_start(error) from error
-        return self.run(run_id)
+        return self.run(chosen)
 
     async def _same_request(self, run_id: str, digest: str) -> None:
         described = await self.temporal.get_workflow_handle(run_id).describe()
         if await described.memo_value(_MEMO_REQUEST, default="") != digest:
             raise CommandRefused(
-                f"run id {run_id!r} belongs to a run of another graph or with other inputs; choose another id."
+                f"run id {run_id!r} belongs to a run of another graph or agent or with other inputs; choose another id."
             )
 
     def run(self, run_id: str) -> RunHandle:
@@ -228,7 +289,8 @@ class Client:
 
     async def list(self, *, status: str | None = None, limit: int = 100) -> list[RunSummary]:
         """List runs, newest first. `status` is one of those of `RunResult`, or `running`, `pausing`, `paused`."""
-        query = f"WorkflowType = '{naming.WORKFLOW_TYPE}'"
+        # Without those that are part of another run.
+        query = f"WorkflowType IN ('{naming.WORKFLOW_TYPE}', '{naming.AGENT_TYPE}') AND ParentWorkflowId IS NULL"
         if status is not None:
             if not all(c.isalpha() or c == "-" for c in status):
                 raise InvalidInputs(f"{status!r} is no status of a run", field="status")
@@ -272,12 +334,14 @@ def _request(**fields: Any) -> RunRequest:
         raise InvalidInputs(f"{field}: {detail['msg']}", field=field) from error
 
 
-def _digest(request: RunRequest) -> str:
+def _digest(request: RunRequest | RunAgent) -> str:
     text = request.model_dump_json().encode()
     if len(text) > request.options.max_value_bytes:
         sizes = over_limit(request, len(text), request.options.max_value_bytes)
+        what = "agent" if isinstance(request, RunAgent) else "graph"
         raise InvalidInputs(
-            f"graph and inputs together have {sizes}. Pass large values as files.", field=heaviest(request) or "inputs"
+            f"{what} and inputs together have {sizes}. Pass large values as files.",
+            field=heaviest(request) or "inputs",
         )
     return hashlib.sha256(text).hexdigest()
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowFailureError, WorkflowHandle
@@ -17,20 +17,27 @@ from temporalio.exceptions import TimeoutError as OutOfTime
 from temporalio.service import RPCError
 
 from perdure_graph import naming
-from perdure_graph.commands import Pause, Resume, Retry, SetVariables, Stop, Submit
+from perdure_graph.commands import Approve, Deny, Pause, Resume, Retry, SetVariables, Stop, Submit
 from perdure_graph.errors import CommandRefused, InvalidGraph, InvalidInputs, RunFailed, RunNotFound
-from perdure_graph.events import Event
+from perdure_graph.events import AgentThought, Event
 from perdure_graph.graph import Graph
 from perdure_graph.outcomes import Outcomes
 from perdure_graph.recorded import recorded
 from perdure_graph.request import ENDED, Pin, RunError, RunOptions, RunResult
-from perdure_graph.view import EventPage, RunView
+from perdure_graph.view import RunView
 
+from .approvals import Approval, approvals_of
 from .archive import STORE_VARIABLE, Archive, LogEntry
 from .channel import BRIEFLY, NO_WORKER, Channel, message_of
+from .children import Children
 from .fork import ForkPlan, plan_fork
 from .live import Reader
+from .source import RunSource
+from .thoughts import folded
 from .workers import deserted_queues, has_worker, view_from_outside
+
+if TYPE_CHECKING:
+    from perdure_store.news import Watch
 
 # How long `status` asks the run itself, first briefly; then it says what is known from outside.
 _ASK_LONGER = timedelta(seconds=8)
@@ -138,6 +145,9 @@ class RunHandle:
         To resume later, pass the `seq` of the last event seen. Those that a long run keeps no more, and those of a run
         that the server has forgotten, are read from the run store.
 
+        What agents below the run tell (thoughts, logs, forms) comes between its own events, from the run store, where
+        there is one: with the `seq` of the event before it, and with the key under which the run takes an answer.
+
         live: where there is a run store, yield the text of an answer while a model writes it (`TextChunk.live`), and
             `TextRewind` when some of it does not count after all. Whoever appends the text of every `TextChunk` and
             cuts at every `TextRewind` always ends with the recorded answer. Without it, only what is recorded.
@@ -147,7 +157,7 @@ class RunHandle:
             PlatformError: the run store is needed, and there is none or it does not answer.
         """
         with self._archive.watch(self.run_id) if live else nullcontext() as watch:
-            reader = Reader(_Source(self._channel, self._archive), after, watch)
+            reader = self._reader(after, watch)
             try:
                 async with aclosing(reader.events()) as found:
                     async for event in found:
@@ -160,6 +170,27 @@ class RunHandle:
             async with aclosing(reader.recorded()) as found:
                 async for event in found:
                     yield event
+
+    def _reader(self, after: int, watch: Watch | None) -> Reader:
+        children = Children(self._archive, self.run_id, after)
+        return Reader(RunSource(self._channel, self._archive), after, watch, children)
+
+    async def thoughts(self) -> list[AgentThought]:
+        """What the agents of the run thought so far, round by round, each as told last.
+
+        Those of agents below the run, and of a run that the server has forgotten, are read from the run store.
+
+        Raises:
+            RunNotFound: no such run.
+            PlatformError: the run store is needed, and there is none or it does not answer.
+        """
+        reader = self._reader(0, None)
+        try:
+            return folded(await reader.so_far())
+        except RunNotFound:
+            if not self._archive.configured:
+                raise
+        return folded([event async for event in reader.recorded()])
 
     def log(self, after: int = 0, *, follow: bool = True) -> AsyncIterator[LogEntry]:
         """Yield what the run store has of the run and of the windows of its iterations, in the order of recording.
@@ -192,6 +223,25 @@ class RunHandle:
         """Answer the form `form` (key of `status().forms`, or the node's id) with one of its actions."""
         command = Submit(id=_id(id), form=form, action=action, values=dict(values or {}))
         return await self._channel.update(naming.SUBMIT, command)
+
+    async def approvals(self) -> list[Approval]:
+        """Calls of tools that wait for approval now, here and in the agents below."""
+        return approvals_of(await self.status(patient=True))
+
+    async def approve(
+        self, call: str, arguments: Mapping[str, Any] | None = None, *, comment: str = "", id: str | None = None
+    ) -> RunView:
+        """Let a call of a tool be made, with other arguments if they are given.
+
+        call: `key` of one of `approvals`, or the id of the call where only one such call waits.
+        """
+        given = None if arguments is None else dict(arguments)
+        command = Approve(id=_id(id), call=call, arguments=given, comment=comment)
+        return await self._channel.update(naming.APPROVE, command)
+
+    async def deny(self, call: str, reason: str = "", *, id: str | None = None) -> RunView:
+        """Have a call of a tool not made; the agent's model is told the reason."""
+        return await self._channel.update(naming.DENY, Deny(id=_id(id), call=call, reason=reason))
 
     async def set_variables(self, variables: Mapping[str, Mapping[str, Any]], *, id: str | None = None) -> RunView:
         """Overwrite variables, `{node id, "conversation" or "env": {name: value}}`; all of them or none."""
@@ -314,26 +364,6 @@ class RunHandle:
         queue = self._task_queue if forgotten else (await self._channel.describe()).task_queue
         client = Client(self._temporal, queue, store=self._archive.url)
         return await client.start_request(planned.graph, planned.request, run_id)
-
-
-class _Source:
-    """Where the events of a run are: in the run itself, and in the run store."""
-
-    def __init__(self, channel: Channel, archive: Archive) -> None:
-        self._channel = channel
-        self._archive = archive
-
-    async def page(self, after: int) -> EventPage:
-        """Ask the run."""
-        return await self._channel.query(naming.EVENTS, EventPage, after)
-
-    async def older(self, after: int, before: int) -> list[Event]:
-        """Read what the run keeps no more."""
-        return await self._archive.events(self._channel.run_id, after, before)
-
-    def history(self, after: int) -> AsyncIterator[Event]:
-        """Read what is recorded."""
-        return self._archive.history(self._channel.run_id, after)
 
 
 def _as_of_now(view: RunView) -> RunView:

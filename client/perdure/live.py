@@ -16,6 +16,7 @@ from perdure_graph.events import Event
 from perdure_graph.streams import open_stream
 from perdure_graph.view import EventPage
 
+from .children import Children
 from .merge import Merge
 
 if TYPE_CHECKING:
@@ -83,12 +84,15 @@ class Source(Protocol):
 
 
 class Reader:
-    """Reads one run from the event after a number to its end. Without a watch only what is recorded."""
+    """Reads one run from the event after a number to its end, with what its `children` tell. Without a watch only
+    what is recorded.
+    """
 
-    def __init__(self, source: Source, after: int, watch: Watch | None) -> None:
+    def __init__(self, source: Source, after: int, watch: Watch | None, children: Children) -> None:
         self._source = source
         self._after = after
         self._watch = watch
+        self._children = children
         self._merge = Merge(after)
         self._resumed = after > 0 and watch is not None
         self._ended = False
@@ -117,8 +121,9 @@ class Reader:
                         pace.soon(time.monotonic())
                 if asking is not None and asking.done():
                     page, asking = asking.result(), None
-                    pace.answered(time.monotonic(), fruitful=bool(page.events))
-                    for event in await self._taken(page):
+                    taken = await self._taken(page)
+                    pace.answered(time.monotonic(), fruitful=bool(taken))
+                    for event in taken:
                         yield event
                 if asking is None and self._heard > max(self._after, self._asked_for):
                     pace.news(time.monotonic())
@@ -127,14 +132,36 @@ class Reader:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._children.close()
+
+    async def so_far(self) -> list[Event]:
+        """Give what there is now, without waiting for more."""
+        out: list[Event] = []
+        try:
+            self._children.want()
+            while not self._ended:
+                page = await self._source.page(self._after)
+                out += await self._taken(page)
+                if not page.events:
+                    break
+        finally:
+            await self._children.close()
+        return out
 
     async def recorded(self) -> AsyncGenerator[Event]:
         """Go on with what is recorded, of a run that its server has forgotten."""
         for event in await self._resume(None):
             yield event
-        async for recorded in self._source.history(self._after):
-            for event in self._shown(recorded):
+        try:
+            self._children.want()
+            await self._children.fetch()
+            async for recorded in self._source.history(self._after):
+                for event in [*self._children.until(recorded), *self._shown(recorded)]:
+                    yield event
+            for event in self._children.rest(self._after):
                 yield event
+        finally:
+            await self._children.close()
 
     def _hear(self) -> asyncio.Task[News] | None:
         return None if self._watch is None else asyncio.ensure_future(self._watch.news())
@@ -151,8 +178,15 @@ class Reader:
         out = await self._resume(page)
         lacks = page.first > self._after + 1
         older = await self._source.older(self._after, page.first) if lacks else []
-        for event in [*older, *page.events]:
-            out += self._shown(event)
+        events = [*older, *page.events]
+        for event in events:
+            self._children.look(event)
+        # Behind the page: what is below the run is recorded before the run hears of it.
+        await self._children.fetch()
+        for event in events:
+            out += [*self._children.until(event), *self._shown(event)]
+        if not (events or page.ended):
+            out += self._children.rest(self._after)
         self._want()
         self._ended = page.ended
         return out

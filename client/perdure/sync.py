@@ -5,6 +5,7 @@ with Sync() as sync:
     handle = sync(client.start(graph, inputs))
     for event in sync.iterate(handle.events()):
         ...
+    sync(handle.approve("agent#call_1"))
 """
 
 from __future__ import annotations

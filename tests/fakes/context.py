@@ -28,6 +28,9 @@ class FakeContext:
     ) -> None:
         self.limits = limits or ValueLimits()
         self.node_id = node_id
+        self.thread = f"run/{node_id}/1"
+        self.tenant = ""
+        self.depth = 1
         self.memo = memo
         self.pool = pool or {}
         self.frame = Frame()

@@ -104,6 +104,12 @@ def _form() -> Document:
     return document([start(n="number"), ask("ask"), end(out=["start", "n"])], [("start", "ask"), ("ask", "go", "end")])
 
 
+def _approval() -> Document:
+    """The node type is that of `graph.turning`: whoever takes these moments registers it."""
+    call = node("agent", "turning", first=["f:1"])
+    return document([start(n="number"), call, end(out=["start", "n"])], [("start", "agent"), ("agent", "end")])
+
+
 def _interrupted() -> Driver:
     run = _begun(line(_k(perdure={"retry": "never"}, retry_config=RETRIES)))
     del run.pending["k"]
@@ -133,6 +139,8 @@ MOMENTS: dict[str, Callable[[], Driver]] = {
     "in a round of a loop": lambda: _begun(loop(worker("k", ["start", "n"])), 1),
     "in the windows of a large iteration": lambda: _begun(_in_items(), 1, window_items=1),
     "moving to a fresh history": lambda: _then(_begun(line(_k(), worker("after", ["k", "r"]))), Drain()),
+    "a call waits for approval": lambda: _begun(_approval()),
+    "paused, with a call that waits": lambda: _then(_begun(_approval()), Pause(reason="look")),
     "after the end": lambda: _begun(line(_k()), 1),
     "after a stop": lambda: _then(_begun(line(_k())), Stop(reason="enough")),
 }

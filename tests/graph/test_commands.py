@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graph.turning import KIND, NODE
 
 from fakes.driver import Driver
 from fakes.moments import MOMENTS
-from perdure_graph.commands import Begin, Command, GoOn, Pause, Resume, Retry, SetVariables, Stop, Submit
+from perdure_graph.commands import Approve, Begin, Command, Deny, GoOn, Pause, Resume, Retry, SetVariables, Stop, Submit
 from perdure_graph.errors import CommandRefused
 from perdure_graph.naming import COMMANDS
+from perdure_graph.nodes import registry
+from perdure_graph.view import view
 
 DOC = Path(__file__).parents[2] / "docs" / "commands.md"
 GIVEN: dict[str, Command] = {
@@ -22,7 +25,14 @@ GIVEN: dict[str, Command] = {
     "submit": Submit(id="one", form="ask", action="go"),
     "set_variables": SetVariables(id="one", variables={"start": {"n": 5}}),
     "retry": Retry(id="one", node="k"),
+    "approve": Approve(id="one", call="call_1"),
+    "deny": Deny(id="one", call="call_1", reason="why"),
 }
+
+
+@pytest.fixture(autouse=True)
+def kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry(), KIND, NODE)
 
 
 def table() -> list[list[str]]:
@@ -112,7 +122,7 @@ def to_the_end(run: Driver) -> None:
             run.send(Resume())
         for key in list(run.state.failures):
             run.send(Retry(node=key))
-        for key in list(run.state.waiting):
-            run.send(Submit(form=key, action="go"))
+        for form in view(run.graph, run.state, run.now).forms:
+            run.send(Submit(form=form.key, action=form.form.actions[0].id))
         run.tick()
     raise AssertionError(run.state)

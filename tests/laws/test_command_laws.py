@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import pytest
+from graph.turning import KIND, NODE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,9 +15,11 @@ from fakes.driver import Driver
 from fakes.graphs import document, end, node, start
 from fakes.moments import ask, worker
 from perdure_graph.commands import (
+    Approve,
     Begin,
     Call,
     Command,
+    Deny,
     Drain,
     EffectDone,
     EffectFailed,
@@ -28,9 +34,10 @@ from perdure_graph.commands import (
     Submit,
     TimerFired,
 )
-from perdure_graph.effects import CodeResult
+from perdure_graph.effects import CodeResult, Effect, HttpReply, Reply, RunCode
 from perdure_graph.errors import CommandRefused
 from perdure_graph.graph import Document, Graph, NodeSpec
+from perdure_graph.nodes import registry
 from perdure_graph.request import RunOptions, RunRequest
 from perdure_graph.timers import armed
 from perdure_graph.view import events_after, view
@@ -38,9 +45,26 @@ from perdure_graph.view import events_after, view
 RETRY = {"retry_enabled": True, "max_retries": 1}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def kind() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry(), KIND, replace(NODE, retries=True))
+        yield
+
+
+def child() -> Document:
+    """A graph that asks a person and calls a server."""
+    return document(
+        [start(x="number"), ask("f"), node("m", KIND, first=["e:1", "f:1"]), end(said=["m", "log"])],
+        [("start", "f"), ("f", "go", "m"), ("m", "end")],
+    )
+
+
 @st.composite
 def flows(draw: st.DrawFn) -> Document:
-    """start -> (code, form, iteration of code or form, loop of code), side by side or in a row -> end."""
+    """start -> (code, form, several things at once, iteration of code or form, loop of code), side by side or in a row
+    -> end.
+    """
 
     def some_options() -> dict[str, Any]:
         found: dict[str, Any] = {"retry_config": RETRY | {"retry_interval": draw(st.sampled_from([0, 1000]))}}
@@ -68,6 +92,16 @@ def flows(draw: st.DrawFn) -> Document:
         ask("f"),
         around(iteration, **parallel),
         around(loop),
+        node(
+            "t",
+            KIND,
+            first=draw(st.lists(st.sampled_from(["e:1", "e:2", "f:1", "c:1"]), min_size=1, unique=True)),
+            then={"e:1": ["e:3", "f:3"], "f:1": ["c:3"]},
+            limit=draw(st.sampled_from(["", "", "e:2"])),
+            timeout_s=draw(st.sampled_from([None, 20.0])),
+            child=child().model_dump(mode="json"),
+            **some_options(),
+        ),
     ]
     hidden = [
         node("its", "iteration-start", "it"),
@@ -87,14 +121,26 @@ def flows(draw: st.DrawFn) -> Document:
 
 def commands() -> st.SearchStrategy[Command]:
     keys = st.sampled_from(["k", "f", "m", "r", "it", "it[0].m", "it[1].m", "loop[0].r", "loop[1].r"])
+    parts = st.sampled_from(["t#f:1", "t#e:1", "t#c:1/f", "t#c:3/m#f:1", "t#c:1/m#e:1", "t#2#f:1", "call_1"])
     ids = st.sampled_from(["", "", "", "a", "b"])
     return st.one_of(
         st.builds(Pause, id=ids),
         st.builds(Resume, id=ids),
         st.builds(Retry, id=ids, node=keys, outputs=st.sampled_from([None, {"r": 1}])),
         st.builds(Submit, id=ids, form=keys, action=st.just("go")),
+        st.builds(Submit, id=ids, form=parts, action=st.sampled_from(["go", "approve"])),
+        st.builds(Retry, id=ids, node=parts),
+        st.builds(Approve, id=ids, call=parts),
+        st.builds(Deny, id=ids, call=parts),
         st.builds(SetVariables, id=ids, variables=st.sampled_from([{"start": {"n": 2}}, {"k": {"r": 2}}, {}])),
     )
+
+
+def answer(effect: Effect) -> Reply:
+    """Answer what the nodes of these flows ask for."""
+    if isinstance(effect, RunCode):
+        return CodeResult(result={"r": 1}, engine="monty")
+    return HttpReply(status_code=200, headers={}, body="")
 
 
 class Watched:
@@ -102,11 +148,11 @@ class Watched:
 
     def __init__(self, flow: Document, options: RunOptions) -> None:
         request = RunRequest(graph=flow, inputs={"n": 1, "items": {"l": [1, 2, 3]}}, options=options)
-        self.run = Driver(Graph.from_document(flow), request, round_trip=True)
+        self.run = Driver(Graph.from_document(flow), request, performer=answer, round_trip=True)
 
     def send(self, happened: Input) -> None:
         run = self.run
-        calls, before = len(run.calls), run.state.model_dump()
+        calls, before = self.calls, run.state.model_dump()
         ended = run.state.ended
         try:
             run.send(happened)
@@ -115,19 +161,28 @@ class Watched:
         if ended:
             assert run.state.model_dump() == before, "the end is the end"
         if run.state.halted or run.state.ended:
-            assert len(run.calls) == calls, "nothing starts"
+            assert self.calls == calls, "nothing starts"
         self.check()
+
+    @property
+    def calls(self) -> int:
+        """Effects that the run itself has asked for."""
+        return sum(call.effect.meta is not None and not call.effect.meta.scope for call in self.run.calls)
 
     def check(self) -> None:
         run, state = self.run, self.run.state
         assert [event.seq for event in state.events] == list(range(1, state.seq + 1))
-        assert {k for k, item in run.pending.items() if isinstance(item, Call)} == set(state.tasks)
+        assert {k for k, item in run.pending.items() if isinstance(item, Call | Driver)} == set(state.tasks)
+        assert {k for k, item in run.pending.items() if isinstance(item, Driver)} == set(state.children)
         timers = {key for key, item in run.pending.items() if isinstance(item, StartTimer)}
         assert timers == {timer.key for timer in armed(state, run.now)}
         for key, failure in state.failures.items():
             assert state.frames[failure.frame].nodes[failure.node].status == "held", key
         if state.pause is not None and not state.ended:
-            assert state.status == ("pausing" if state.tasks else "paused")
+            assert state.status == ("pausing" if state.busy else "paused")
+        for frame in state.frames.values():
+            for ran in frame.nodes.values():
+                assert set(ran.forms) <= set(ran.under), "a form is one of the things that are under way"
         if state.ended:
             assert not run.pending
         view(run.graph, state, run.now)
@@ -139,14 +194,21 @@ class Watched:
         if not keys:
             return
         key = keys[index % len(keys)]
-        item = self.run.pending.pop(key)
+        item = self.run.pending[key]
         self.run.now += 10
+        if isinstance(item, Driver):
+            self.run.advance(key)
+            self.check()
+            return
+        del self.run.pending[key]
         if isinstance(item, StartTimer):
             self.send(TimerFired(key))
         elif how == "done":
-            self.send(EffectDone(key, CodeResult(result={"r": 1}, engine="monty")))
+            self.send(EffectDone(key, answer(item.effect)))
         else:
-            self.send(EffectFailed(key, "no", "No", interrupted=how == "interrupted", refused=how == "refused"))
+            refused = how == "refused"
+            effect = item.effect if refused else None
+            self.send(EffectFailed(key, "no", "No", interrupted=how == "interrupted", refused=refused, effect=effect))
 
     def to_the_end(self) -> None:
         """Do what operators would until the run has ended."""
@@ -156,11 +218,12 @@ class Watched:
                 return
             self.send(GoOn())
             self.send(Resume())
-            for key in list(self.run.state.waiting):
-                self.send(Submit(form=key, action="go"))
-            for key in list(self.run.state.failures):
-                self.send(Retry(node=key))
-            keys = [key for key in self.run.pending if key in self.run.state.tasks or key in self.run.state.timers]
+            shown = view(self.run.graph, self.run.state, self.run.now)
+            for form in shown.forms:
+                self.send(Submit(form=form.key, action=form.form.actions[0].id))
+            for held in shown.held:
+                self.send(Retry(node=held.key))
+            keys = [key for key in self.run.due if key in self.run.state.tasks or key in self.run.state.timers]
             if keys:
                 self.come_back(list(self.run.pending).index(keys[0]), "done")
         raise AssertionError(f"the run does not end: {self.run.state.status}")

@@ -1,5 +1,5 @@
 """What a worker does around every effect: record the events that ride in it, keep its reply where a node wants that,
-and give those that ask models the worker's model runtime.
+and give those that ask models, or run tools, what the worker has for them.
 """
 
 from __future__ import annotations
@@ -12,37 +12,42 @@ from pydantic_core import to_json
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from perdure_graph.agents.effects import AskRound, OpenAgent, RunTool
 from perdure_graph.effects import Effect, EffectMeta, Reply, ReplyMeta
 from perdure_graph.errors import PlatformError
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_store.kept import MAX_KEPT_BYTES, key_of, scope_of
 from perdure_store.recorder import Recorder
 
+from .agents import Agents
 from .models import Models
 
 
 class Effects(Interceptor):
     """Acts on the `EffectMeta` of requests and answers with the `ReplyMeta` of replies."""
 
-    def __init__(self, recorder: Recorder, models: Models | None = None) -> None:
+    def __init__(self, recorder: Recorder, models: Models | None = None, agents: Agents | None = None) -> None:
         self._recorder = recorder
         self._models = models
+        self._agents = agents
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Wrap the activity."""
-        return _Performed(next, self._recorder, self._models)
+        return _Performed(next, self._recorder, self._models, self._agents)
 
 
 class _Performed(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, recorder: Recorder, models: Models | None) -> None:
+    def __init__(
+        self, next: ActivityInboundInterceptor, recorder: Recorder, models: Models | None, agents: Agents | None
+    ) -> None:
         super().__init__(next)
         self._recorder = recorder
         self._models = models
+        self._agents = agents
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         effect = input.args[0] if input.args else None
-        if isinstance(effect, InvokeModel) and self._models is not None:
-            await self._provide(self._models)
+        await self._provide(effect)
         if not isinstance(effect, Effect) or effect.meta is None:
             return await self.next.execute_activity(input)
         recorded: Literal["yes", "no", "off"] = "no"
@@ -56,11 +61,16 @@ class _Performed(ActivityInboundInterceptor):
             return reply
         return reply.model_copy(update={"meta": ReplyMeta(recorded=recorded, cached=cached)})
 
-    async def _provide(self, models: Models) -> None:
-        from perdure_activities.models.context import RUNTIME
-
+    async def _provide(self, effect: object) -> None:
         try:
-            RUNTIME.set(await models.runtime())
+            if isinstance(effect, InvokeModel) and self._models is not None:
+                from perdure_activities.models.context import RUNTIME
+
+                RUNTIME.set(await self._models.runtime())
+            elif isinstance(effect, OpenAgent | AskRound | RunTool) and self._agents is not None:
+                from perdure_activities.agents.context import AGENTS
+
+                AGENTS.set(await self._agents.support())
         except PlatformError as error:
             raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None
 

@@ -49,6 +49,7 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
         PlatformError: no server, no such store, a broken plug-in, or the smoke run failed.
     """
     from . import pools, runtime, smoke
+    from .agents import equipped
     from .models import asking
     from .store import recording
 
@@ -59,8 +60,12 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     client = await runtime.connect(settings)
     if settings.smoke:
         await smoke.smoke_worker(client, settings)
-    async with recording(settings) as recorder, asking(settings, recorder) as models:
-        worker = runtime.make_worker(client, settings, recorder=recorder, models=models)
+    async with (
+        recording(settings) as recorder,
+        asking(settings, recorder) as models,
+        equipped(settings, recorder, models) as agents,
+    ):
+        worker = runtime.make_worker(client, settings, recorder=recorder, models=models, agents=agents)
         polling = await runtime.start_polling(worker)
         models.warm()
         ready({"ready": True, "pid": os.getpid(), "task_queue": settings.task_queue})

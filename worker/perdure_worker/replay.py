@@ -22,7 +22,7 @@ from . import plugins
 from .runtime import sandbox
 from .settings import package_version
 
-TYPES = (naming.WORKFLOW_TYPE, naming.WINDOW_TYPE, naming.LOG_TYPE)
+TYPES = (naming.WORKFLOW_TYPE, naming.AGENT_TYPE, naming.WINDOW_TYPE, naming.LOG_TYPE)
 
 
 class Replayed(BaseModel):

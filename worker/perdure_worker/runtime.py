@@ -21,6 +21,7 @@ from perdure_store.recorder import Recorder
 from perdure_store.urls import OFF
 
 from . import plugins
+from .agents import Agents
 from .blobs import noted, tell
 from .effects import Effects
 from .limits import ReplyLimit
@@ -71,11 +72,13 @@ def make_worker(
     activities: list[plugins.Activity] | None = None,
     recorder: Recorder | None = None,
     models: Models | None = None,
+    agents: Agents | None = None,
 ) -> Worker:
     """Build a worker; it runs nothing yet. By default with all registered workflows and activities.
 
     recorder: where events are recorded; nowhere by default.
     models: gives activities that ask models their runtime; without it they fail and say so.
+    agents: the same for those of agents and tools.
     """
     modules = plugins.passthrough_modules()
     plugins.warm(modules)
@@ -93,7 +96,7 @@ def make_worker(
             LogContext(),
             HoldReplies(client.data_converter),
             ReplyLimit(largest),
-            Effects(recorder or Recorder(OFF), models),
+            Effects(recorder or Recorder(OFF), models, agents),
         ],
         max_cached_workflows=settings.max_cached_workflows,
         max_concurrent_activities=slots,

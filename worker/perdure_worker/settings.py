@@ -50,6 +50,9 @@ class WorkerSettings(PayloadSettings):
     demo_model: base URL of a fake provider that answers for every model, `http://host:port/v1`, instead of `models`;
         with `start` an embedded stack starts one of its own.
     demo_script: what that one is to say (YAML, docs/models.md); without it, it makes answers up.
+    tools: file that says where tools come from (docs/agents.md); without it there are the built-in ones and those of
+        installed packages.
+    runs_dir: where each run has a folder for the files of its tools; workers that serve one queue must share it.
     ui_port: port of the embedded server's web UI; None takes a free one when a UI is asked for.
     max_concurrent_activities: activities (and local activities) in flight per worker.
     max_cached_workflows: runs kept in memory between their tasks; 0 replays on each task.
@@ -84,6 +87,8 @@ class WorkerSettings(PayloadSettings):
     models: Path | None = None
     demo_model: str | None = None
     demo_script: Path | None = None
+    tools: Path | None = None
+    runs_dir: Path = Path(".perdure/runs")
     ui_port: int | None = Field(default=None, ge=1, le=65535)
     max_concurrent_activities: int = Field(default=200, ge=1)
     max_cached_workflows: int = Field(default=1000, ge=0)
@@ -100,7 +105,7 @@ class WorkerSettings(PayloadSettings):
     versioning: bool = False
     versioning_behavior: Literal["pinned", "auto_upgrade"] = "pinned"
 
-    @field_validator("models", "demo_model", "demo_script", mode="before")
+    @field_validator("models", "demo_model", "demo_script", "tools", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         # Compose files hand variables on that may be empty; an empty path would be the working directory.

@@ -92,12 +92,13 @@ def _is_pinned(node: Node, pins: Collection[str]) -> bool:
 
 
 def _can_run(node: Node, pins: Collection[str]) -> bool:
-    return node.type.start is not None or node.type.role == "container" or _is_pinned(node, pins)
+    can = node.type.start is not None and not told(node.type.lacks, node)
+    return can or node.type.role == "container" or _is_pinned(node, pins)
 
 
 def _refusal(node: Node) -> Finding:
     kind = node.type.name
-    needs = node.type.needs or "something that this version lacks"
+    needs = node.type.needs or told(node.type.lacks, node) or "something that this version lacks"
     return _about(
         node,
         "refused",

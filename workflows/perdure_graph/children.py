@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from .document import Document
 from .effects import Effect, Reply
-from .graph import Document
 from .nodes.base import Form
 from .request import RunOptions, RunStatus
-from .state import Failure
+from .state import MOST_DEPTH, Failure
 
 SEPARATOR = "/"
 
@@ -24,7 +24,8 @@ class ChildEffect(Effect):
     """An effect that a child workflow performs. What is not the asker's own to say is filled in when it starts.
 
     workflow: name of its type. meta.scope is then that of the child: the key of the effect behind that of its run.
-    paused: why the child begins at rest. depth: how many runs are around it, itself included.
+    paused: why the child begins at rest. depth: how many runs are around it, itself included; `deepest`: how many may
+        be around those below it.
     """
 
     activity = ""
@@ -37,6 +38,7 @@ class ChildEffect(Effect):
     tenant: str = ""
     user: str = ""
     depth: int = 1
+    deepest: int = MOST_DEPTH
 
 
 class FlowAnswer(Reply):
@@ -62,7 +64,7 @@ class ChildNews(BaseModel):
     """What a child tells its run when its status changes, or what it waits for.
 
     number: counts the news of one child; older ones that come late are ignored.
-    forms, failures: by key, as the child knows them.
+    forms, failures: by key, as the child knows them; `nodes`: titles of their nodes.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from .children import ChildNews
 from .effects import Effect, Reply
 from .window import WindowOutcome, WindowRequest
 
@@ -61,7 +62,26 @@ class Retry(_Command):
     outputs: dict[str, JsonValue] | None = None
 
 
-Command = Pause | Resume | Stop | Submit | SetVariables | Retry
+class Approve(_Command):
+    """Let a call be made that waits for approval: `submit` of its form, in other words.
+
+    call: key of the form, or the id of the call where only one such call waits.
+    arguments: make it with these instead.
+    """
+
+    call: str
+    arguments: dict[str, JsonValue] | None = None
+    comment: str = ""
+
+
+class Deny(_Command):
+    """Have a call not made that waits for approval; its model is told the reason."""
+
+    call: str
+    reason: str = ""
+
+
+Command = Pause | Resume | Stop | Submit | SetVariables | Retry | Approve | Deny
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +102,7 @@ class EffectFailed:
     """An effect failed for good.
 
     interrupted: nobody knows whether it was done, because its worker fell silent.
-    refused: it was not done, and may be once an operator has seen to it.
+    refused: it was not done, and may be once an operator has seen to it; `effect` is what was asked for.
     """
 
     key: str
@@ -90,6 +110,7 @@ class EffectFailed:
     error_type: str
     interrupted: bool = False
     refused: bool = False
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +139,13 @@ class WindowPaused:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildHeard:
+    """A child that performs an effect tells what it waits for."""
+
+    news: ChildNews
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """A timer that the run asked for is due."""
 
@@ -134,13 +162,26 @@ class GoOn:
     """Start again what `Drain` held back."""
 
 
-Happened = Begin | Drain | GoOn | EffectDone | EffectFailed | WindowDone | WindowFailed | WindowPaused | TimerFired
+Happened = (
+    Begin
+    | Drain
+    | GoOn
+    | EffectDone
+    | EffectFailed
+    | WindowDone
+    | WindowFailed
+    | WindowPaused
+    | ChildHeard
+    | TimerFired
+)
 Input = Command | Happened
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Ask the shell to perform an effect. `key` is unique in the run; `title` is for people."""
+    """Ask the shell to perform an effect, one for a child as a child workflow. `key` is unique in the run; `title` is
+    for people.
+    """
 
     key: str
     node_id: str
@@ -173,9 +214,17 @@ class OpenWindow:
 
 @dataclass(frozen=True, slots=True)
 class TellWindows:
-    """Ask the shell to pass a command on to all open windows."""
+    """Ask the shell to pass a command on to all child workflows: windows, and those that perform effects."""
 
     command: Pause | Resume
 
 
-Dispatch = Call | StartTimer | Cancel | OpenWindow | TellWindows
+@dataclass(frozen=True, slots=True)
+class TellChild:
+    """Ask the shell to pass a command on to the child that performs the effect `key`."""
+
+    key: str
+    command: Submit | Retry
+
+
+Dispatch = Call | StartTimer | Cancel | OpenWindow | TellWindows | TellChild

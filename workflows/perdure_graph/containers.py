@@ -147,7 +147,7 @@ def next_items(m: Machine, parent: Frame, node: Node, run: NodeRun, state: Itera
         _open_frames(m, parent, node, data, state)
     if state.active:
         return
-    if m.state.scope and not parent.id:
+    if m.state.is_window and not parent.id:
         windows.end_window(m)
         return
     if state.error is not None:
@@ -160,7 +160,7 @@ def next_items(m: Machine, parent: Frame, node: Node, run: NodeRun, state: Itera
 
 
 def _open_frames(m: Machine, parent: Frame, node: Node, data: IterationData, state: IterationRun) -> None:
-    in_window = bool(m.state.scope) and not parent.id
+    in_window = m.state.is_window and not parent.id
     at_once = m.state.width if in_window else data.parallel_nums if data.is_parallel else 1
     while state.error is None and state.active < at_once and state.next < len(state.items):
         position = state.next
@@ -242,6 +242,7 @@ def forget_below(m: Machine, prefix: str) -> None:
         for key in [k for k, place in table.items() if place.frame.startswith(prefix)]:
             if table.pop(key) and table is not state.waiting:
                 m.out.append(Cancel(key=key))
+            state.children.pop(key, None)
     for key in [k for k, failure in state.failures.items() if failure.frame.startswith(prefix)]:
         del state.failures[key]
     state.held = [held for held in state.held if not held.frame.startswith(prefix)]

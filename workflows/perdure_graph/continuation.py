@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from .graph import Document
+from .document import Document
 from .outbox import Outbox
 from .state import RunState
 

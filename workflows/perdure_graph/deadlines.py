@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from . import containers, failing, lifecycle, windows
+from . import child_runs, containers, failing, lifecycle, turns, windows
 from .commands import Cancel, StartTimer
 from .errors import NodeError
 from .graph import Node
@@ -40,8 +40,11 @@ def _waiting_for(state: RunState) -> str:
     found: list[str] = []
     if state.pause is not None:
         found.append("a resume" + (f" (paused: {state.pause})" if state.pause else ""))
-    found += [f"an operator's retry of node {key!r}" for key in state.failures]
-    found += [f"an answer to form {key!r}" for key in state.waiting]
+    children = state.children.items()
+    held = [*state.failures, *(child_runs.joined(child, key) for child, known in children for key in known.failures)]
+    forms = [*state.waiting, *(child_runs.joined(child, key) for child, known in children for key in known.forms)]
+    found += [f"an operator's retry of node {key!r}" for key in held]
+    found += [f"an answer to form {key!r}" for key in forms]
     found += [f"node {key!r}" for key in state.tasks]
     found += [f"items {key!r}" for key in state.windows]
     found += [f"the next attempt of node {place.frame + place.node!r}" for place in state.timers.values()]
@@ -71,6 +74,7 @@ def expire_node(m: Machine, place: Place) -> None:
     """Take away what a node has under way, and fail it."""
     frame, node = m.state.frames[place.frame], m.graph.nodes[place.node]
     run = frame.nodes[node.id]
+    turns.end(m, frame, node, run)
     _abandon(m, frame, node)
     limit = (place.due - run.started_at) / 1000
     error = NodeError(f"node {key_of(frame, node)!r} took longer than its deadline of {limit:g} s", ERROR_TYPE)
@@ -84,6 +88,7 @@ def _abandon(m: Machine, frame: Frame, node: Node) -> None:
         for key in [k for k, at in table.items() if (at.frame, at.node) == (frame.id, node.id)]:
             if table.pop(key) and table is not state.waiting:
                 m.out.append(Cancel(key=key))
+            state.children.pop(key, None)
     state.held = [held for held in state.held if (held.frame, held.node) != (frame.id, node.id)]
     state.ready = deque(entry for entry in state.ready if entry != (frame.id, node.id))
     containers.forget_below(m, f"{key_of(frame, node)}[")

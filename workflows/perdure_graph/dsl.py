@@ -116,6 +116,8 @@ def _read_app(draft: Draft, about: Any) -> None:
     mode = app.get("mode")
     if mode in _GRAPHLESS:
         step = "Convert the app to a workflow or a chatflow in Dify and export that."
+        if mode == "agent-chat":
+            step = "Run it as an agent: `perdure agent run FILE`."
         draft.stop(f"{mode} apps have no graph to run.", ("app", "mode"), step)
     if not isinstance(mode, str) or mode not in _MODES:
         what = "the app has no mode." if mode is None else f"unknown app mode {short(mode)}."

@@ -2,6 +2,7 @@
 
     PerdureError
     ├── InvalidGraph        the author of the graph: it cannot be loaded or run as drawn
+    │   └── InvalidAgent    the author of the agent: its file cannot be loaded
     ├── InvalidInputs       the caller of the run: inputs are missing or of the wrong type
     ├── NodeError           the author: one node failed (raised by node code, read from a failed run)
     ├── RunFailed           the author: a run ended without success
@@ -39,6 +40,12 @@ class InvalidGraph(PerdureError):
         self.findings = tuple(findings)
         lines = [message, *(f"  - {finding}" for finding in self.findings)]
         super().__init__("\n".join(lines))
+
+
+class InvalidAgent(InvalidGraph):
+    """The document is no agent that Perdure can load."""
+
+    code = "invalid_agent"
 
 
 class InvalidInputs(PerdureError):

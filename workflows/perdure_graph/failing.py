@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from . import containers, holding, lifecycle, outcomes
+from . import containers, holding, lifecycle, outcomes, turns
 from .commands import StartTimer
 from .errors import NodeError
 from .events import NodeRetry
@@ -21,6 +21,7 @@ def fail(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, *
 
     final: whether the graph's own retries are over.
     """
+    turns.end(m, frame, node, run)
     m.state.exceptions_count += 1
     outcomes.top_run(m, frame, run)[0].exceptions += 1
     if not final and may_retry(node, run):
@@ -31,7 +32,7 @@ def fail(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, *
 
 def interrupt(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
     """Settle an effect of which nobody knows whether it was done: one that must not be repeated needs an operator."""
-    if run.once and not m.state.scope:
+    if run.once and not m.state.is_window:
         holding.hold(m, frame, node, run, error, "interrupted")
     else:
         fail(m, frame, node, run, error)
@@ -39,7 +40,7 @@ def interrupt(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeErr
 
 def refuse(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError) -> None:
     """Settle an effect that was refused until an operator has seen to it; in a window nobody could."""
-    if m.state.scope:
+    if m.state.is_window:
         fail(m, frame, node, run, error, final=True)
     else:
         holding.hold(m, frame, node, run, error, "refused")

@@ -1,85 +1,28 @@
 """The graph of a run: nodes, edges, variables; immutable, with its content hash and its topology.
 
-A graph is built from a normalised *document* (plain JSON, no canvas positions), which is what travels in a run:
-
-    {version, mode, name, nodes: [{id, data, parent?}], edges: [{source, target, handle}],
-     environment: [variable], conversation: [variable], features: {...}}
+A graph is built from a normalised document (`document`), which is what travels in a run.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from .document import Document, Edge, Mode, NodeSpec, Variable
 from .errors import InvalidGraph
 from .nodes import NodeData, NodeType, registry
 from .report import Finding
-from .values import ValueType
 
-Mode = Literal["workflow", "advanced-chat", "rag-pipeline"]
+__all__ = ["RESERVED", "Document", "Edge", "Graph", "Mode", "Node", "NodeSpec", "OutEdge", "Variable", "graph_of"]
+
 RESERVED = frozenset({"sys", "env", "conversation", "rag"})
 MAX_PROBLEMS_PER_NODE = 20
-
-
-class Variable(BaseModel):
-    """An environment or conversation variable with its declared type and (initial) value."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    value_type: ValueType
-    value: Any = None
-
-
-class Edge(BaseModel):
-    """An edge; it is taken when its source finishes and selects `handle`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str
-    target: str
-    handle: str = "source"
-
-
-class NodeSpec(BaseModel):
-    """A node as the document has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    data: dict[str, Any]
-    parent: str | None = None
-
-
-class Document(BaseModel):
-    """The normalised document of a graph: what is hashed and what travels in a run.
-
-    Unknown keys are refused here, so that a document as editors export it is never mistaken for a normalised one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: str = "0.6.0"
-    mode: Mode = "workflow"
-    name: str = ""
-    nodes: tuple[NodeSpec, ...]
-    edges: tuple[Edge, ...]
-    environment: tuple[Variable, ...] = ()
-    conversation: tuple[Variable, ...] = ()
-    features: dict[str, Any] = {}
-
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 of the canonical JSON, in hex."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

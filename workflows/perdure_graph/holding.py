@@ -8,9 +8,10 @@ up). The frame around it stays open and other branches go on.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
-from . import deadlines, failing, lifecycle
+from . import child_runs, deadlines, failing, lifecycle, turns
 from .check_references import told
 from .commands import Cancel, Retry
 from .errors import CommandRefused, NodeError
@@ -41,11 +42,12 @@ def ends_run(m: Machine, frame: Frame) -> bool:
 
 def waits(m: Machine) -> bool:
     """Whether failures of this run wait for an operator. Nobody can reach the nodes of a window."""
-    return m.state.options.on_failure == "wait" and not m.state.scope
+    return m.state.options.on_failure == "wait" and not m.state.is_window
 
 
 def hold(m: Machine, frame: Frame, node: Node, run: NodeRun, error: NodeError, reason: HoldReason) -> None:
     """Keep a node for an operator."""
+    turns.end(m, frame, node, run)
     deadlines.lift(m, frame, node)
     run.status = "held"
     key = key_of(frame, node)
@@ -61,7 +63,16 @@ def check_retry(graph: Graph, state: RunState, command: Retry) -> None:
     Raises:
         CommandRefused: says what could be retried, or what does not fit.
     """
-    node = graph.nodes[_place_of(state, command.node)[1].node]
+    found = _find(graph, state, command.node)
+    if found.child:
+        return
+    failure = state.failures.get(found.key)
+    if failure is not None and failure.again is not None and command.outputs is not None:
+        raise CommandRefused(
+            f"cannot retry: {found.key!r} is one effect of node {failure.node!r}, which has no outputs of its own. "
+            "Retry it without outputs."
+        )
+    node = graph.nodes[found.node]
     if command.outputs is not None:
         _handle_of(node, command.outputs)
         _check_types(node, command.outputs)
@@ -70,7 +81,14 @@ def check_retry(graph: Graph, state: RunState, command: Retry) -> None:
 def retry(m: Machine, command: Retry) -> None:
     """Make a node ready again, or finish it with the outputs that the operator gives."""
     state = m.state
-    key, place = _place_of(state, command.node)
+    place = _find(m.graph, state, command.node)
+    key = place.key
+    if place.child:
+        child_runs.pass_on(m, place.child, command.model_copy(update={"node": place.inner}))
+        return
+    if (failure := state.failures.get(key)) is not None and failure.again is not None:
+        turns.again(m, key)
+        return
     frame, node = state.frames[place.frame], m.graph.nodes[place.node]
     run = frame.nodes[node.id]
     was_held = state.failures.pop(key, None) is not None
@@ -86,18 +104,35 @@ def retry(m: Machine, command: Retry) -> None:
     if was_held:
         run.status, run.attempt, run.asked, run.once = "released", 1, 0, False
         run.group += 1
-        run.inputs, run.memo, run.form, run.container = {}, None, None, None
+        # The memo stays: an agent goes on where it was.
+        run.inputs, run.form, run.container = {}, None, None
     state.ready.append((place.frame, place.node))
 
 
-def _place_of(state: RunState, name: str) -> tuple[str, Any]:
-    """Find the key and the place of a node that can be retried, by its key, or by its id where only one matches."""
-    places: dict[str, Any] = {at.frame + at.node: at for at in (*state.failures.values(), *state.timers.values())}
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What can be retried: a node here, or `inner` in a child."""
+
+    key: str
+    node: str
+    frame: str = ""
+    child: str = ""
+    inner: str = ""
+
+
+def _find(graph: Graph, state: RunState, name: str) -> _Found:
+    """Find what can be retried, by its key, or by the id of its node where only one matches."""
+    held = (
+        _Found(held.key, held.node_id, held.failure.frame, held.child, held.inner)
+        for held in child_runs.held_nodes(graph, state)
+    )
+    between = (_Found(at.frame + at.node, at.node, at.frame) for at in state.timers.values())
+    places = {found.key: found for found in (*held, *between)}
     if name in places:
-        return name, places[name]
-    keys = [key for key, place in places.items() if place.node == name]
+        return places[name]
+    keys = [key for key, found in places.items() if found.node == name]
     if len(keys) == 1:
-        return keys[0], places[keys[0]]
+        return places[keys[0]]
     if keys:
         listed = ", ".join(map(repr, keys))
         raise CommandRefused(f"cannot retry: node {name!r} waits several times: {listed}. Name one of these.")

@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from . import containers, deadlines, failing, outcomes, pool, reuse, stream, traverse
+from . import child_runs, containers, deadlines, failing, outcomes, pool, reuse, stream, traverse, turns
+from .children import ChildEffect
 from .commands import Call, Cancel, StartTimer
 from .effects import Effect, EffectMeta
 from .errors import NodeError
 from .events import FormRequired, NodeFinished, NodeStarted, RunFinished, VariableUpdated
 from .graph import Node
-from .machine import Machine, NodeContext, key_of
-from .nodes.base import Done, FormReply, Outcome, Perform, WaitForm
+from .machine import Machine, NodeContext, key_of, work_of
+from .nodes.base import Done, Form, FormReply, Outcome, Perform, Turn, WaitForm
 from .options import NodeOptions
 from .request import Pin, RunError, RunStatus
 from .state import Frame, Held, IterationRun, NodeRun, Place
@@ -103,6 +104,10 @@ def _advance(m: Machine, frame: Frame, node: Node, run: NodeRun, call: Any) -> N
     """Run node code and settle its outcome; whatever it raises fails the node, never the engine."""
     try:
         outcome: Outcome = call()
+        if isinstance(outcome, Turn):
+            turns.check(node, run, outcome)
+        if isinstance(outcome, Turn | Done):
+            turns.check_news(node, outcome.tell)
     except NodeError as error:
         failing.fail(m, frame, node, run, error)
         return
@@ -120,35 +125,39 @@ def _settle(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: Outcome
         case Perform():
             run.inputs = dict(outcome.inputs) or run.inputs
             run.memo = outcome.memo
-            if m.state.halted:
-                m.state.held.append(
-                    Held(
-                        frame=frame.id,
-                        node=node.id,
-                        activity=outcome.effect.activity,
-                        request=outcome.effect.model_dump(mode="json"),
-                    )
-                )
+            problem = child_runs.too_deep(m.state, outcome.effect)
+            if problem is not None:
+                failing.fail(m, frame, node, run, problem, final=True)
+            elif m.state.halted:
+                m.state.held.append(put_by(frame, node, outcome.effect))
             else:
                 perform(m, frame, node, run, outcome.effect)
         case WaitForm():
             run.inputs = dict(outcome.inputs)
-            _wait(m, frame, node, run, outcome)
+            # The memo is what the person saw: variables may change while the form waits.
+            run.form, run.status, run.memo = outcome.form, "waiting", outcome.form.content
+            open_form(m, frame, node, key_of(frame, node), outcome.form)
+        case Turn():
+            turns.begin(m, frame, node, run, outcome)
         case _:
             assert_never(outcome)
 
 
-def perform(m: Machine, frame: Frame, node: Node, run: NodeRun, effect: Effect) -> None:
-    """Ask the shell for an effect. The key tells attempts and follow-ups apart."""
+def perform(m: Machine, frame: Frame, node: Node, run: NodeRun, effect: Effect, name: str = "") -> None:
+    """Ask the shell for an effect. The key tells attempts and follow-ups apart; `name`: of an effect of a `Turn`."""
     run.effects += 1
     run.asked += 1
-    key = key_of(frame, node) + (f"#{run.effects}" if run.effects > 1 else "")
-    m.state.tasks[key] = Place(frame=frame.id, node=node.id)
+    follow_up = f"#{run.effects}" if run.effects > 1 else ""
+    key = run.under[name] if name else key_of(frame, node) + follow_up
+    m.state.tasks[key] = Place(frame=frame.id, node=node.id, name=name)
     items = "".join(re.findall(r"\[\d+\]", frame.id))
     title = f"{node.title} {items}" if items else node.title
-    meta = effect_meta(m, frame, node, run, key, effect)
+    meta = effect_meta(m, frame, node, run, key, effect, name)
     run.once = run.once or meta.retry == "never"
-    effect = stream.aimed(m, frame, node, effect)
+    effect = stream.aimed(m, frame, node, key, effect, alone=not name)
+    if isinstance(effect, ChildEffect):
+        effect = child_runs.begin(m.state, key, effect)
+        meta = meta.model_copy(update={"scope": child_runs.joined(m.state.scope, key)})
     stream.effect_asked(m, key, effect)
     m.out.append(Call(key=key, node_id=node.id, title=title, effect=effect.model_copy(update={"meta": meta})))
 
@@ -160,7 +169,9 @@ def options_of(m: Machine, node: Node) -> NodeOptions:
     return drawn if asked is None else asked.over(drawn)
 
 
-def effect_meta(m: Machine, frame: Frame, node: Node, run: NodeRun, key: str, effect: Effect) -> EffectMeta:
+def effect_meta(
+    m: Machine, frame: Frame, node: Node, run: NodeRun, key: str, effect: Effect, name: str = ""
+) -> EffectMeta:
     """Say what an effect may do beside its work: how it may be repeated, under which name, and be kept.
 
     The idempotency key leaves out the attempts of the graph's own retries: the answer to the first may be what got
@@ -168,12 +179,12 @@ def effect_meta(m: Machine, frame: Frame, node: Node, run: NodeRun, key: str, ef
     """
     options = options_of(m, node)
     retry = options.retry or effect.default_retry()
-    name = f"{m.state.run_id}/{key_of(frame, node)}"
+    which = name or str(run.asked)
     return EffectMeta(
         run_id=m.state.run_id,
         scope=m.state.scope,
         key=key,
-        idempotency_key=f"{name}#{run.asked}/{run.group}",
+        idempotency_key=f"{work_of(m.state, frame, node)}#{which}/{run.group}",
         retry=retry,
         cache=options.cache if retry == "safe" else None,
         flow=m.state.flow,
@@ -185,25 +196,38 @@ def release(m: Machine) -> None:
     """Perform what a pause held back."""
     held, m.state.held = m.state.held, []
     for item in held:
-        frame = m.state.frames.get(item.frame)
-        if frame is None:
-            continue
-        node = m.graph.nodes[item.node]
-        kind = next(e for e in node.type.effects if e.activity == item.activity)
-        perform(m, frame, node, frame.nodes[node.id], kind.model_validate(item.request))
+        take_up(m, item)
 
 
-def _wait(m: Machine, frame: Frame, node: Node, run: NodeRun, outcome: WaitForm) -> None:
-    key = key_of(frame, node)
-    # The memo is what the person saw: variables may change while the form waits.
-    run.form, run.status, run.memo = outcome.form, "waiting", outcome.form.content
-    m.state.waiting[key] = Place(frame=frame.id, node=node.id)
+def put_by(frame: Frame, node: Node, effect: Effect, name: str = "") -> Held:
+    """Keep an effect to be performed later."""
+    request = effect.model_dump(mode="json", exclude={"meta"})
+    return Held(frame=frame.id, node=node.id, activity=_performer(type(effect)), request=request, name=name)
+
+
+def take_up(m: Machine, held: Held) -> None:
+    """Perform an effect that was put by."""
+    frame = m.state.frames.get(held.frame)
+    if frame is None:
+        return
+    node = m.graph.nodes[held.node]
+    kind = next(kind for kind in node.type.effects if _performer(kind) == held.activity)
+    perform(m, frame, node, frame.nodes[node.id], kind.model_validate(held.request), held.name)
+
+
+def _performer(kind: type[Effect]) -> str:
+    return kind.workflow if issubclass(kind, ChildEffect) else kind.activity
+
+
+def open_form(m: Machine, frame: Frame, node: Node, key: str, form: Form, name: str = "") -> None:
+    """Ask a person; `name`: of a form of a `Turn`."""
+    m.state.waiting[key] = Place(frame=frame.id, node=node.id, name=name)
     expires: int | None = None
-    if outcome.form.timeout_s is not None:
-        expires = m.now + int(outcome.form.timeout_s * 1000)
-        m.state.deadlines[key] = Place(frame=frame.id, node=node.id, due=expires)
-        m.out.append(StartTimer(key=key, seconds=outcome.form.timeout_s))
-    m.emit_node(FormRequired, frame, node, key=key, form=outcome.form, expires_at=expires)
+    if form.timeout_s is not None:
+        expires = m.now + int(form.timeout_s * 1000)
+        m.state.deadlines[key] = Place(frame=frame.id, node=node.id, due=expires, name=name)
+        m.out.append(StartTimer(key=key, seconds=form.timeout_s))
+    m.emit_node(FormRequired, frame, node, key=key, form=form, expires_at=expires)
 
 
 def answer_form(m: Machine, key: str, reply: FormReply) -> None:
@@ -211,13 +235,18 @@ def answer_form(m: Machine, key: str, reply: FormReply) -> None:
     place = m.state.waiting.pop(key)
     if m.state.deadlines.pop(key, None) is not None:
         m.out.append(Cancel(key=key))
-    frame = m.state.frames[place.frame]
+    frame, node = m.state.frames[place.frame], m.graph.nodes[place.node]
+    if place.name:
+        turns.came(m, frame, node, place.name, reply)
+        return
     frame.nodes[place.node].status = "running"
-    resume(m, frame, m.graph.nodes[place.node], reply)
+    resume(m, frame, node, reply)
 
 
 def succeed(m: Machine, frame: Frame, node: Node, run: NodeRun, done: Done) -> None:
     """Keep the outputs of a node and go on along its edges."""
+    turns.end(m, frame, node, run)
+    turns.say(m, frame, node, done.tell)
     handle = "source" if node.is_branch and node.type.role != "branch" else done.handle
     if node.type.role == "branch" and handle is None:
         failing.no_branch(m, frame, node, run)
@@ -315,6 +344,7 @@ def finish(m: Machine, status: RunStatus, error: RunError | None = None) -> None
     state.failures.clear()
     state.ready.clear()
     state.waiting.clear()
+    state.children.clear()
     state.held.clear()
     state.status = status
     state.error = error

@@ -50,6 +50,16 @@ def key_of(frame: Frame, node: Node) -> str:
     return frame.id + node.id
 
 
+def work_of(state: RunState, frame: Frame, node: Node) -> str:
+    """Name a node in a frame so that it is unique among all runs, those within others included."""
+    return "/".join(part for part in (state.run_id, state.within, key_of(frame, node)) if part)
+
+
+def turn_of(run: NodeRun) -> str:
+    """Number the start of a node among those after failures: an operator's, and the graph's own."""
+    return f"{run.group}" if run.attempt == 1 else f"{run.group}.{run.attempt}"
+
+
 @dataclass(slots=True)
 class NodeContext:
     """What a node sees (`nodes.base.Context`)."""
@@ -63,6 +73,21 @@ class NodeContext:
     def node_id(self) -> str:
         """Id of the node in the graph."""
         return self.node.id
+
+    @property
+    def thread(self) -> str:
+        """Name of this piece of work, the same wherever and whenever it goes on."""
+        return f"{work_of(self.state, self.frame, self.node)}/{turn_of(self.run)}"
+
+    @property
+    def tenant(self) -> str:
+        """On whose behalf the run is."""
+        return self.state.tenant
+
+    @property
+    def depth(self) -> int:
+        """How many runs are around the node, from 1."""
+        return self.state.depth
 
     @property
     def memo(self) -> Any:

@@ -8,6 +8,7 @@ TASK_QUEUE: Final = "perdure"
 NAMESPACE: Final = "default"
 WORKFLOW_TYPE: Final = "GraphRun"
 WINDOW_TYPE: Final = "IterationWindow"
+AGENT_TYPE: Final = "AgentRun"
 LOG_TYPE: Final = "RecordEvents"
 
 PAUSE: Final = "pause"
@@ -16,10 +17,13 @@ STOP: Final = "stop"
 SUBMIT: Final = "submit"
 SET_VARIABLES: Final = "set_variables"
 RETRY: Final = "retry"
+APPROVE: Final = "approve"
+DENY: Final = "deny"
 
 WINDOW_REST: Final = "window_rest"
+CHILD_NEWS: Final = "child_news"
 
-COMMANDS: Final = (PAUSE, RESUME, STOP, SUBMIT, SET_VARIABLES, RETRY)
+COMMANDS: Final = (PAUSE, RESUME, STOP, SUBMIT, SET_VARIABLES, RETRY, APPROVE, DENY)
 
 STATUS: Final = "status"
 EVENTS: Final = "events"
@@ -45,3 +49,4 @@ SEARCH_ATTRIBUTES: Final[dict[str, AttributeType]] = {
 
 NODE_PLUGINS: Final = "perdure.nodes"
 ACTIVITY_PLUGINS: Final = "perdure.activities"
+TOOL_PLUGINS: Final = "perdure.tools"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from . import holding, lifecycle, variables_command, windows
-from .commands import Command, Pause, Resume, Retry, SetVariables, Stop, Submit
+from . import approvals, child_runs, holding, lifecycle, variables_command, windows
+from .child_runs import OpenForm
+from .commands import Approve, Command, Deny, Pause, Resume, Retry, SetVariables, Stop, Submit
 from .errors import CommandRefused
 from .events import FormFilled
 from .graph import Graph
 from .machine import Machine
-from .nodes.base import Form
 from .nodes.human_input import check_submission
 from .state import RunState
 
@@ -26,6 +26,8 @@ NAMES: dict[type[Command], str] = {
     Submit: "submit",
     SetVariables: "set variables",
     Retry: "retry",
+    Approve: "approve",
+    Deny: "deny",
 }
 
 
@@ -51,7 +53,9 @@ def check_command(graph: Graph, state: RunState, command: Command) -> None:
         case Resume() if state.pause is None:
             raise CommandRefused(f"cannot resume: run {state.run_id!r} is not paused.{_instead(state)}")
         case Submit():
-            check_submission(_form_of(state, command.form), command.action, command.values)
+            check_submission(_form(graph, state, command.form).form, command.action, command.values)
+        case Approve() | Deny():
+            approvals.check(graph, state, command)
         case SetVariables():
             variables_command.check(graph, state, command.variables)
         case Retry():
@@ -63,9 +67,10 @@ def check_command(graph: Graph, state: RunState, command: Command) -> None:
 
 
 def _instead(state: RunState) -> str:
-    if state.waiting:
+    children = state.children.values()
+    if state.waiting or any(child.forms for child in children):
         return " It waits for a form: use submit."
-    if state.failures:
+    if state.failures or any(child.failures for child in children):
         return " It waits for an operator: use retry."
     return ""
 
@@ -92,6 +97,8 @@ def apply(m: Machine, command: Command) -> None:
             lifecycle.finish(m, "stopped")
         case Submit():
             _submit(m, command)
+        case Approve() | Deny():
+            _submit(m, approvals.submission(m.graph, m.state, command))
         case SetVariables():
             variables_command.apply(m, command.variables)
         case Retry():
@@ -101,26 +108,24 @@ def apply(m: Machine, command: Command) -> None:
 
 
 def _submit(m: Machine, command: Submit) -> None:
-    key = _form_key(m.state, command.form)
-    place = m.state.waiting[key]
-    reply = check_submission(_form_of(m.state, key), command.action, command.values)
+    form = _form(m.graph, m.state, command.form)
+    reply = check_submission(form.form, command.action, command.values)
+    if form.child:
+        child_runs.pass_on(m, form.child, command.model_copy(update={"form": form.inner}))
+        return
+    place = m.state.waiting[form.key]
     frame, node = m.state.frames[place.frame], m.graph.nodes[place.node]
-    m.emit_node(FormFilled, frame, node, key=key, action=command.action, values=reply.values)
-    lifecycle.answer_form(m, key, reply)
+    m.emit_node(FormFilled, frame, node, key=form.key, action=command.action, values=reply.values)
+    lifecycle.answer_form(m, form.key, reply)
 
 
-def _form_of(state: RunState, name: str) -> Form:
-    place = state.waiting[_form_key(state, name)]
-    form = state.frames[place.frame].nodes[place.node].form
-    assert form is not None
-    return form
-
-
-def _form_key(state: RunState, name: str) -> str:
-    if name in state.waiting:
-        return name
-    keys = [key for key, place in state.waiting.items() if place.node == name]
-    if len(keys) == 1:
-        return keys[0]
-    waiting = ", ".join(repr(key) for key in state.waiting) or "none"
+def _form(graph: Graph, state: RunState, name: str) -> OpenForm:
+    forms = child_runs.open_forms(graph, state)
+    for form in forms:
+        if form.key == name:
+            return form
+    found = [form for form in forms if form.node_id == name]
+    if len(found) == 1:
+        return found[0]
+    waiting = ", ".join(repr(form.key) for form in forms) or "none"
     raise CommandRefused(f"cannot submit: no single form {name!r} is waiting in run {state.run_id!r}; open: {waiting}.")

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from .document import Document
 from .effects import EffectClass
-from .graph import Document
 from .options import NodeOptions, ValueLimits
 
 RunStatus = Literal["running", "pausing", "paused", "succeeded", "partial-succeeded", "failed", "stopped"]

@@ -12,11 +12,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, JsonValue
 
 from .events import Event, HoldReason
+from .models.effects import StreamTo
 from .nodes.base import Form
 from .request import Asked, Pin, Reused, RunError, RunOptions, RunStatus, Said, Written
 from .values import ValueType
 
 Scope = dict[str, dict[str, Any]]
+# How deep runs may lie in runs.
+MOST_DEPTH = 5
 Progress = Literal["running", "waiting", "retrying", "held", "released", "succeeded", "exception", "failed", "skipped"]
 
 
@@ -54,6 +57,9 @@ class NodeRun(BaseModel):
     handle, writes, results: how it ended, for forks; `results` only where the outputs do not tell them.
     said, exceptions: what response nodes inside it gave to the run, and failed attempts in it; at the top only.
     ended: number of the last event before it ended, which orders the ends of nodes; 0 while it lasts.
+    turned: whether it had a `Turn`, whose memo it then finds when it is retried.
+    under: what a `Turn` has under way (effects in flight, held back or refused, open forms), name -> key; `forms` are
+        its open forms by name, `form` is that of a node that waits for one alone.
     """
 
     status: Progress = "running"
@@ -73,6 +79,9 @@ class NodeRun(BaseModel):
     inputs: dict[str, Any] = {}
     memo: JsonValue = None
     form: Form | None = None
+    turned: bool = False
+    under: dict[str, str] = {}
+    forms: dict[str, Form] = {}
     container: IterationRun | LoopRun | None = None
 
 
@@ -103,31 +112,61 @@ class Place(BaseModel):
 
     due: when its timer fires, in milliseconds since the epoch.
     takes: effects that it may have in flight at once; more than one only for windows.
+    name: which effect or form of its `Turn`; empty where it has only one.
     """
 
     frame: str
     node: str
+    name: str = ""
     due: int = 0
     takes: int = 1
 
 
+class Held(BaseModel):
+    """An effect that is not performed yet: a pause keeps it from starting, or it was refused.
+
+    activity: what performs it, the type of the workflow for child effects. name: of an effect of a `Turn`.
+    """
+
+    frame: str
+    node: str
+    activity: str
+    request: dict[str, Any]
+    name: str = ""
+
+
 class Failure(BaseModel):
-    """Why a node waits for an operator."""
+    """Why a node waits for an operator. again: only this effect of the node waits, and is then performed."""
 
     frame: str
     node: str
     reason: HoldReason
     message: str
     error_type: str
+    again: Held | None = None
 
 
-class Held(BaseModel):
-    """A follow-up effect that a pause keeps from starting."""
+class ChildState(BaseModel):
+    """What is known of a child workflow, by its last news.
 
-    frame: str
-    node: str
-    activity: str
-    request: dict[str, Any]
+    number: of the news. forms, failures: what it waits for, by key as the child has it; `nodes`: titles of their nodes.
+    """
+
+    number: int = 0
+    status: RunStatus = "running"
+    forms: dict[str, Form] = {}
+    nodes: dict[str, str] = {}
+    failures: dict[str, Failure] = {}
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing goes on in it."""
+        return self.status == "paused"
+
+    @property
+    def asks(self) -> bool:
+        """Whether it waits for somebody."""
+        return bool(self.forms or self.failures)
 
 
 class StreamState(BaseModel):
@@ -157,7 +196,12 @@ class RunState(BaseModel):
     seen: ids of the last commands (see `operate`).
     asked: what the caller gave; the pool no longer tells it once variables are written.
     reuse: what is still to be taken over from another run.
-    scope: which window this is; empty for a run. `width`: items at once in a window.
+    scope: which child workflow this is; empty for a run that stands alone. `width`: items at once in a window.
+    within: scope of the run that this is, or is a window of.
+    called: key of the effect of another run that this one performs; `told`: what that run was told last.
+    children: child workflows that perform effects in flight, by key of the effect.
+    depth: runs around this one, itself included; `deepest`: how deep those below it may be.
+    reads: where the text of a child's model is read while it is written.
     """
 
     run_id: str
@@ -180,6 +224,13 @@ class RunState(BaseModel):
     expires_at: int | None = None
     seen: deque[str] = deque()
     scope: str = ""
+    within: str = ""
+    called: str = ""
+    told: ChildState | None = None
+    children: dict[str, ChildState] = {}
+    depth: int = 1
+    deepest: int = MOST_DEPTH
+    reads: StreamTo | None = None
     width: int = 1
     flow: str = ""
     tenant: str = ""
@@ -209,9 +260,27 @@ class RunState(BaseModel):
         return self.draining or self.pause is not None
 
     @property
+    def is_window(self) -> bool:
+        """Whether these are items of an iteration, and no run."""
+        return self.scope != self.within
+
+    @property
     def in_flight(self) -> int:
         """Count what holds a place: effects, and nodes between two attempts, so that a retry keeps its turn."""
-        return len(self.tasks) + len(self.timers) + sum(place.takes for place in self.windows.values())
+        rest = sum(child.rests for child in self.children.values())
+        return len(self.tasks) - rest + len(self.timers) + sum(place.takes for place in self.windows.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in flight that is not at rest itself."""
+        if any(key not in self.resting for key in self.windows):
+            return True
+        return any((child := self.children.get(key)) is None or not child.rests for key in self.tasks)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it waits for somebody, here or in a child."""
+        return bool(self.waiting or self.failures) or any(child.asks for child in self.children.values())
 
     @property
     def root(self) -> Frame:

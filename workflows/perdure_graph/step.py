@@ -6,13 +6,17 @@ the same state and the same input always give the same state and the same effect
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, assert_never
 
-from . import deadlines, failing, lifecycle, operate, reuse, stream, windows
+from . import child_runs, deadlines, failing, lifecycle, operate, reuse, stream, turns, windows
 from .caching import check_cache
 from .checks import check_runnable
 from .commands import (
+    Approve,
     Begin,
+    ChildHeard,
+    Deny,
     Dispatch,
     Drain,
     EffectDone,
@@ -45,9 +49,12 @@ from .timers import RUN_DEADLINE
 from .values import ValueType
 
 
-def open_run(graph: Graph, request: RunRequest, run_id: str, now: int) -> RunState:
+def open_run(
+    graph: Graph, request: RunRequest, run_id: str, now: int, given: Mapping[str, Any] | None = None
+) -> RunState:
     """Open a run: check its inputs and fill the pool. Nothing starts before `step` gets `Begin`.
 
+    given: inputs that the graph need not declare.
     now: milliseconds since the epoch, as everywhere in the core.
 
     Raises:
@@ -55,7 +62,7 @@ def open_run(graph: Graph, request: RunRequest, run_id: str, now: int) -> RunSta
         InvalidInputs: an input is missing or wrong.
     """
     check_runnable(graph, request.pins)
-    inputs = check_request(graph, request)
+    inputs = check_request(graph, request) if given is None else dict(given)
     reuse.check(graph, request.reuse)
     state = RunState(
         run_id=run_id,
@@ -93,7 +100,7 @@ def step(graph: Graph, state: RunState, happened: Input, now: int) -> list[Dispa
         CommandRefused: a command does not fit the state; nothing changed.
     """
     m = Machine(graph, state, now)
-    if isinstance(happened, Pause | Resume | Stop | Submit | SetVariables | Retry):
+    if isinstance(happened, Pause | Resume | Stop | Submit | SetVariables | Retry | Approve | Deny):
         check_command(graph, state, happened)
         operate.apply(m, happened)
     elif not state.ended:
@@ -108,7 +115,7 @@ def _apply(m: Machine, happened: Happened) -> None:
     match happened:
         case Begin():
             deadlines.start_run(m)
-            if state.scope:
+            if state.is_window:
                 windows.begin_window(m)
             else:
                 m.enqueue(state.root, m.graph.root)
@@ -128,6 +135,8 @@ def _apply(m: Machine, happened: Happened) -> None:
             windows.failed_window(m, key, NodeError(message, error_type))
         case WindowPaused(key=key, paused=paused):
             windows.rest(m, key, paused=paused)
+        case ChildHeard(news=news):
+            child_runs.hear(m, news)
         case _:
             assert_never(happened)
 
@@ -148,11 +157,14 @@ def check_request(graph: Graph, request: RunRequest) -> dict[str, Any]:
 
 def _apply_reply(m: Machine, happened: EffectDone | EffectFailed) -> None:
     place = m.state.tasks.pop(happened.key, None)
+    m.state.children.pop(happened.key, None)
     if place is None:
         return
     frame = m.state.frames[place.frame]
     node = m.graph.nodes[place.node]
-    if isinstance(happened, EffectDone):
+    if place.name:
+        turns.came_back(m, frame, node, place.name, happened)
+    elif isinstance(happened, EffectDone):
         run, meta = frame.nodes[node.id], happened.reply.meta
         # All effects of the attempt, or something was performed after all.
         run.cached = (run.cached or run.asked <= 1) and meta is not None and meta.cached
@@ -196,36 +208,35 @@ def _drain(m: Machine) -> None:
 
 def _settle_status(m: Machine) -> None:
     state = m.state
-    busy = bool(state.tasks) or any(key not in state.resting for key in state.windows)
     if state.pause is not None:
-        status = "pausing" if busy else "paused"
-    elif (state.waiting or state.failures) and not (busy or state.ready or state.timers or state.held):
+        status = "pausing" if state.busy else "paused"
+    elif state.asks and not (state.ready or state.timers or state.held or state.busy):
         status = "paused"
     else:
         status = "running"
     was, state.status = state.status, status
     if status == "paused" and was != "paused":
-        m.emit(RunPaused, reasons=reasons(state))
+        m.emit(RunPaused, reasons=reasons(m.graph, state))
     elif was == "paused" and status != "paused":
         m.emit(RunResumed)
 
 
-def reasons(state: RunState) -> list[dict[str, Any]]:
+def reasons(graph: Graph, state: RunState) -> list[dict[str, Any]]:
     """Say why a run is paused: a command, the forms it waits for, the nodes that wait for an operator."""
     found: list[dict[str, Any]] = []
     if state.pause is not None:
         found.append({"type": "scheduled_pause", "message": state.pause})
-    for key, place in state.waiting.items():
-        found.append({"type": "human_input_required", "key": key, "node_id": place.node})
-    for key, failure in state.failures.items():
+    for form in child_runs.open_forms(graph, state):
+        found.append({"type": "human_input_required", "key": form.key, "node_id": form.node_id})
+    for held in child_runs.held_nodes(graph, state):
         found.append(
             {
                 "type": "node_held",
-                "key": key,
-                "node_id": failure.node,
-                "message": failure.message,
-                "error_type": failure.error_type,
-                "reason": failure.reason,
+                "key": held.key,
+                "node_id": held.node_id,
+                "message": held.failure.message,
+                "error_type": held.failure.error_type,
+                "reason": held.failure.reason,
             }
         )
     return found

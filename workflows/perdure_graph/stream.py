@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import pool
+from .agents.effects import AskRound, RunAgent
 from .effects import Effect
 from .events import TextChunk, TextStream
 from .graph import Graph, Node, OutEdge
@@ -23,6 +24,8 @@ from .state import Frame
 from .values import to_markdown
 
 _ALL = ""
+# More than an effect has attempts.
+_EPOCHS = 1000
 
 
 def begin(m: Machine) -> None:
@@ -49,22 +52,42 @@ def chunks(m: Machine, node: Node, pieces: Iterable[str]) -> None:
     m.state.stream.chunks[f"{node.id}.text"] = list(pieces)
 
 
-def aimed(m: Machine, frame: Frame, node: Node, effect: Effect) -> Effect:
+def aimed(m: Machine, frame: Frame, node: Node, key: str, effect: Effect, *, alone: bool) -> Effect:
     """Say in an effect where its text is to be read while it is written: where the answer prints it, else nowhere.
 
-    And whether anybody waits for it.
+    And whether anybody waits for it. The rounds of an agent that is a child write where its own effect would.
+
+    alone: whether the effect is all that its node does; what an agent has others do is not its text.
     """
-    if not isinstance(effect, InvokeModel):
-        return effect
+    match effect:
+        case InvokeModel():
+            update = {"stream": _target(m, frame, node), "priority": m.state.options.priority}
+        case AskRound():
+            update = {"stream": _of_round(m, frame, node, effect.round), "priority": m.state.options.priority}
+        case RunAgent():
+            target = _target(m, frame, node) if alone else None
+            under = {"key": key, "scope": m.state.scope}
+            update = {"stream": None if target is None else target.model_copy(update=under)}
+        case _:
+            return effect
+    return effect.model_copy(update=update)
+
+
+def _target(m: Machine, frame: Frame, node: Node) -> StreamTo | None:
     printed = () if frame.id or m.state.scope else m.graph.answer_variables
     selector = next((found for name in node.type.streams if (found := (node.id, name)) in printed), None)
-    target = None if selector is None else StreamTo(node_id=node.id, selector=selector)
-    return effect.model_copy(update={"stream": target, "priority": m.state.options.priority})
+    return None if selector is None else StreamTo(node_id=node.id, selector=selector)
+
+
+def _of_round(m: Machine, frame: Frame, node: Node, number: int) -> StreamTo | None:
+    reads = m.state.reads
+    return _target(m, frame, node) if reads is None else reads.model_copy(update={"after": number * _EPOCHS})
 
 
 def effect_asked(m: Machine, key: str, effect: Effect) -> None:
     """Note who writes a variable of the answer, and tell readers if it is its turn."""
-    if not isinstance(effect, InvokeModel) or effect.stream is None:
+    # What a child writes is told by the run around it.
+    if not isinstance(effect, InvokeModel | AskRound | RunAgent) or effect.stream is None or m.state.reads is not None:
         return
     selector, stream = effect.stream.selector, m.state.stream
     stream.writers[".".join(selector)] = key

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
+from . import child_runs
 from .events import Event, HoldReason, TextStream
 from .graph import Graph
 from .nodes.base import Form
@@ -38,7 +39,11 @@ class NodeView(BaseModel):
 
 
 class FormView(BaseModel):
-    """An open form; answer it with `submit(key, action, values)`."""
+    """An open form; answer it with `submit(key, action, values)`, one that asks for approval with `approve` or `deny`.
+
+    One of a child has the key of the effect that the child performs before its own, behind a slash; `node_id` is then
+    that of the node of this run.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,6 +56,7 @@ class FormView(BaseModel):
 class HeldView(BaseModel):
     """A node that waits for an operator; answer it with `retry(key)`, `retry(key, outputs)` or `stop`.
 
+    key: as that of a form; of one effect of a node, where only that waits: then `outputs` do not fit.
     reason: see `NodeHeld`.
     """
 
@@ -120,27 +126,26 @@ def view(graph: Graph, state: RunState, now: int) -> RunView:
         if not graph.nodes[node_id].type.hidden
     ]
     forms = [
-        FormView(key=key, node_id=place.node, title=graph.nodes[place.node].title, form=form)
-        for key, place in state.waiting.items()
-        if (form := state.frames[place.frame].nodes[place.node].form) is not None
+        FormView(key=form.key, node_id=form.node_id, title=form.title, form=form.form)
+        for form in child_runs.open_forms(graph, state)
     ]
     held = [
         HeldView(
-            key=key,
-            node_id=failure.node,
-            title=graph.nodes[failure.node].title,
-            reason=failure.reason,
-            error=failure.message,
-            error_type=failure.error_type,
+            key=held.key,
+            node_id=held.node_id,
+            title=held.title,
+            reason=held.failure.reason,
+            error=held.failure.message,
+            error_type=held.failure.error_type,
         )
-        for key, failure in state.failures.items()
+        for held in child_runs.held_nodes(graph, state)
     ]
     return RunView(
         run_id=state.run_id,
         graph=graph.name,
         graph_hash=state.graph_hash,
         status=state.status,
-        reasons=reasons(state),
+        reasons=reasons(graph, state),
         forms=forms,
         held=held,
         nodes=nodes,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from .graph import Document
+from .document import Document
 from .request import Pin, RunError, RunOptions
 from .values import ValueType
 
@@ -14,6 +14,7 @@ from .values import ValueType
 class WindowRequest(BaseModel):
     """Input of `IterationWindow`: items `first`, `first + 1`, ... of iteration `container`.
 
+    scope: its own; `within` is that of the run whose items these are.
     graph: the document cut down to the body of the iteration.
     variables: what the body can see of the run, by node id.
     parallel: items at once.
@@ -25,6 +26,7 @@ class WindowRequest(BaseModel):
     graph_hash: str
     run_id: str
     scope: str
+    within: str = ""
     container: str
     first: int
     items: list[Any]

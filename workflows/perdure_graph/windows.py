@@ -15,7 +15,8 @@ import re
 from functools import lru_cache
 from typing import Any, cast
 
-from . import containers, failing, lifecycle, pool
+from . import child_runs, containers, failing, lifecycle, pool
+from .children import ChildEffect
 from .commands import Cancel, OpenWindow, Pause, Resume, TellWindows
 from .errors import NodeError
 from .events import WindowFinished
@@ -34,7 +35,7 @@ def is_windowed(m: Machine, parent: Frame, node: Node, state: IterationRun) -> b
     """Whether the items of an iteration run in child workflows."""
     options = m.state.options
     return (
-        not m.state.scope
+        not m.state.is_window
         and not parent.id
         and len(state.items) > options.window_items
         and options.on_failure == "fail"
@@ -47,6 +48,9 @@ def _is_closed(graph: Graph, container: str, options: RunOptions) -> bool:
         node = graph.nodes[node_id]
         asked = options.nodes.get(node_id)
         retry = (asked.retry if asked else None) or node.data.perdure.retry
+        # Nobody hears what the children of a window wait for.
+        if any(issubclass(effect, ChildEffect) for effect in node.type.effects):
+            return False
         if node.type.waits or node.type.role == "response" or node.type.writes is not None or retry == "never":
             return False
     return True
@@ -109,7 +113,8 @@ def _request(
         graph=body_of(m.graph, node.id),
         graph_hash=state.graph_hash,
         run_id=state.run_id,
-        scope=key,
+        scope=child_runs.joined(state.scope, key),
+        within=state.within,
         container=node.id,
         first=first,
         items=items,
@@ -166,7 +171,7 @@ def close_window(m: Machine, key: str, outcome: WindowOutcome) -> None:
         WindowFinished,
         m.state.root,
         node,
-        scope=key,
+        scope=child_runs.joined(m.state.scope, key),
         first=first,
         count=count,
         exceptions=outcome.exceptions_count,
@@ -200,8 +205,8 @@ def rest(m: Machine, key: str, *, paused: bool) -> None:
 
 
 def tell(m: Machine, command: Pause | Resume) -> None:
-    """Pass a command on to the open windows."""
-    if m.state.windows:
+    """Pass a command on to all child workflows."""
+    if m.state.windows or m.state.children:
         m.out.append(TellWindows(command=command.model_copy(update={"id": ""})))
 
 
@@ -220,6 +225,7 @@ def open_window(graph: Graph, request: WindowRequest, now: int) -> RunState:
         types={name: dict(types) for name, types in request.types.items()},
         pause=request.paused,
         scope=request.scope,
+        within=request.within,
         flow=request.flow,
         tenant=request.tenant,
         width=request.parallel,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +52,14 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     _TAG + "merge": lambda _: _MERGE,
 }
 _NUMBERS = frozenset({_TAG + "int", _TAG + "float"})
+# What YAML 1.2 still reads as these.
+_WORDS = {
+    _TAG + "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),
+    _TAG + "int": re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+"),
+    _TAG + "float": re.compile(
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+    ),
+}
 
 
 @dataclass
@@ -89,21 +98,25 @@ def _entry(mapping: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] |
     return next((pair for pair in mapping.value if pair[0].value == key), None)
 
 
-def read(source: str | bytes, *, plain_keys: bool = False) -> Reading:
+def read(
+    source: str | bytes, *, plain_keys: bool = False, plain_words: bool = False, max_bytes: int = MAX_BYTES
+) -> Reading:
     """Read one document.
 
     plain_keys: whether keys are the text that they are written as, so that `on:` is no boolean.
+    plain_words: whether only what JSON takes for a boolean or a number is one (YAML 1.2), so that `no`, `12:30` and
+        `007` are text.
 
     Raises:
         InvalidGraph: the text is not one plain YAML or JSON document within the limits; says the line.
     """
-    text = _decoded(source)
+    text = _decoded(source, max_bytes)
     if text.lstrip()[:1] in ("{", "["):
         try:
             return Reading(_from_json(text), text)
         except (ValueError, RecursionError):
             pass  # YAML written in flow style, or JSON with a fault: the YAML reader knows the line
-    builder = _Builder(plain_keys)
+    builder = _Builder(plain_keys, plain_words)
     try:
         for event in cast("Iterator[Any]", yaml.parse(text, Loader=_LOADER)):
             builder.feed(event)
@@ -123,9 +136,9 @@ def _refuse(message: str, line: int | None = None, next_step: str = "") -> NoRet
     raise InvalidGraph("The document cannot be read:", [finding])
 
 
-def _decoded(source: str | bytes) -> str:
-    limit = MAX_BYTES // (1024 * 1024)
-    if len(source) > MAX_BYTES:
+def _decoded(source: str | bytes, max_bytes: int) -> str:
+    limit = max_bytes // (1024 * 1024)
+    if len(source) > max_bytes:
         _refuse(f"the document is larger than {limit} MB.", None, "Split it.")
     if isinstance(source, bytes):
         try:
@@ -137,7 +150,7 @@ def _decoded(source: str | bytes) -> str:
         size = len(source) if source.isascii() else len(source.encode("utf-8"))
     except UnicodeEncodeError as error:
         _refuse("the text has half of a surrogate pair.", source[: error.start].count("\n") + 1, "Delete it.")
-    if size > MAX_BYTES:
+    if size > max_bytes:
         _refuse(f"the document is larger than {limit} MB.", None, "Split it.")
     return source.removeprefix("\ufeff")
 
@@ -218,8 +231,9 @@ class _Open:
 class _Builder:
     """Build data from parse events without recursion, counting what aliases would grow to."""
 
-    def __init__(self, plain_keys: bool = False) -> None:
+    def __init__(self, plain_keys: bool = False, plain_words: bool = False) -> None:
         self.plain_keys = plain_keys
+        self.plain_words = plain_words
         self.data: Any = None
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[Any, _Size]] = {}
@@ -249,7 +263,7 @@ class _Builder:
 
     def _scalar(self, event: Any, line: int) -> None:
         self._count(1, len(event.value), line)
-        value = _scalar_value(event, line)
+        value = _scalar_value(event, line, self.plain_words)
         if self.plain_keys and value is not _MERGE and self._at_key():
             value = event.value
         if event.anchor:
@@ -353,9 +367,11 @@ def _merge_sources(value: Any, line: int) -> dict[str, Any]:
     return merged
 
 
-def _scalar_value(event: Any, line: int) -> Any:
+def _scalar_value(event: Any, line: int, plain_words: bool) -> Any:
     value: str = event.value
     tag: str = event.tag if event.tag not in (None, "!") else _implicit_tag(event)
+    if plain_words and event.tag is None and tag in _WORDS and not _WORDS[tag].fullmatch(value):
+        tag = _TAG + "str"
     make = _SCALARS.get(tag)
     if make is None:
         _refuse(f"the tag {tag!r} is not allowed: only plain data is.", line, "Delete the tag.")

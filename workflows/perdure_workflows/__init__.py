@@ -1,12 +1,13 @@
 """The shell around the pure core: Temporal workflows, and the only code that imports `temporalio.workflow`.
 
-GraphRun.run -> step(graph, state, input) -> effects -> perform -> activities, timers, windows -> step -> ...
+run -> step(graph, state, input) -> effects -> perform -> activities, timers, children -> step -> ...
 """
 
+from .agent import AgentRun
 from .log import RecordBacklog
 from .run import GraphRun
 from .window import IterationWindow
 
-WORKFLOWS = (GraphRun, IterationWindow, RecordBacklog)
+WORKFLOWS = (GraphRun, AgentRun, IterationWindow, RecordBacklog)
 
-__all__ = ["WORKFLOWS", "GraphRun", "IterationWindow", "RecordBacklog"]
+__all__ = ["WORKFLOWS", "AgentRun", "GraphRun", "IterationWindow", "RecordBacklog"]

@@ -1,4 +1,6 @@
-"""Performing what the core asks for: effects become activities, timers become timers, windows become children."""
+"""Performing what the core asks for: effects become activities or child workflows, timers become timers, windows
+become child workflows.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, ChildWorkflowError, TimeoutError
 
 from perdure_graph import naming
+from perdure_graph.children import ChildEffect, inputs_of
 from perdure_graph.commands import (
     Call,
     Cancel,
@@ -23,7 +26,10 @@ from perdure_graph.commands import (
     OpenWindow,
     Pause,
     Resume,
+    Retry,
     StartTimer,
+    Submit,
+    TellChild,
     TellWindows,
     TimerFired,
     WindowDone,
@@ -49,7 +55,7 @@ Landed = Callable[[str, Reply | None], None]
 
 
 @dataclass(slots=True)
-class _Window:
+class _Child:
     """A child workflow and the commands it has not been told yet."""
 
     task: asyncio.Task[Any] | None = None
@@ -71,14 +77,14 @@ class Performer:
         self._landed = landed
         self._effects: dict[str, asyncio.Task[Any]] = {}
         self._timers: dict[str, asyncio.Task[Any]] = {}
-        self._windows: dict[str, _Window] = {}
+        self._children: dict[str, _Child] = {}
         self._closing: set[asyncio.Task[Any]] = set()
         self._ending: set[asyncio.Task[Any]] = set()
 
     @property
     def quiet(self) -> bool:
         """Whether nothing is on its way but timers, which the state knows of."""
-        return not (self._effects or self._windows or self._closing)
+        return not (self._effects or self._children or self._closing)
 
     @property
     def closed(self) -> bool:
@@ -103,8 +109,11 @@ class Performer:
                 case OpenWindow():
                     self._open(dispatch)
                 case TellWindows(command=command):
-                    for window in self._windows.values():
-                        window.commands.append(command)
+                    for child in self._children.values():
+                        child.commands.append(command)
+                case TellChild(key=key, command=command):
+                    if (child := self._children.get(key)) is not None:
+                        child.commands.append(command)
                 case _:
                     assert_never(dispatch)
 
@@ -113,8 +122,11 @@ class Performer:
         size, limit = json_size(call.effect), self._options.max_value_bytes
         if size > limit:
             sizes = over_limit(call.effect, size, limit)
-            message = f"node {call.title!r} gives {call.effect.activity!r} {sizes}. {_SMALLER}"
+            message = f"node {call.title!r} gives {_name(call.effect)!r} {sizes}. {_SMALLER}"
             self._deliver(EffectFailed(call.key, message, TOO_LARGE))
+            return
+        if isinstance(call.effect, ChildEffect):
+            self._begin(call, call.effect)
             return
         effect = self._carry(call.key, call.effect)
         task = workflow.start_activity(
@@ -140,7 +152,9 @@ class Performer:
             if error is not None and _unread(error):
                 self._effects[call.key] = asyncio.create_task(self._again(call))
             elif error is not None:
-                self._deliver(EffectFailed(call.key, *_explain(error), refused=_refused(error)))
+                refused = _refused(error)
+                effect = call.effect if refused else None
+                self._deliver(EffectFailed(call.key, *_explain(error), refused=refused, effect=effect))
             elif not done.cancelled():
                 self._deliver(self._taken(call, done.result()))
 
@@ -152,7 +166,7 @@ class Performer:
             return EffectDone(call.key, reply)
         sizes = over_limit(reply, size, limit)
         return EffectFailed(
-            call.key, f"node {call.title!r} got from {call.effect.activity!r} {sizes}. {_SMALLER}", TOO_LARGE
+            call.key, f"node {call.title!r} got from {_name(call.effect)!r} {sizes}. {_SMALLER}", TOO_LARGE
         )
 
     async def _again(self, call: Call) -> None:
@@ -172,18 +186,45 @@ class Performer:
         task.add_done_callback(lambda done: self._inbox.put(lambda: over(done)))
 
     def _open(self, asked: OpenWindow) -> None:
-        window = self._windows[asked.key] = _Window()
+        def failed(error: BaseException) -> None:
+            message, kind, _ = _explain(error)
+            self._deliver(WindowFailed(asked.key, message, kind))
+
+        request = asked.request
+        run = _Run(naming.WINDOW_TYPE, request, f"{request.run_id}/{request.scope}", WindowOutcome)
+        self._start(asked.key, run, lambda outcome: self._deliver(WindowDone(asked.key, outcome)), failed)
+
+    def _begin(self, call: Call, effect: ChildEffect) -> None:
+        assert effect.meta is not None
+        run = _Run(
+            effect.workflow,
+            inputs_of(effect),
+            f"{effect.meta.run_id}/{effect.meta.scope}",
+            effect.reply,
+            task_queue=self._options.queues.get(effect.effect_class),
+            summary=call.title,
+        )
+
+        def failed(error: BaseException) -> None:
+            self._deliver(EffectFailed(call.key, *_explain(error)))
+
+        self._start(call.key, run, lambda reply: self._deliver(self._taken(call, reply)), failed)
+
+    def _start(
+        self, key: str, run: _Run, done_well: Callable[[Any], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Start a child workflow, and hear of its end."""
+        child = self._children[key] = _Child()
 
         def ended(done: asyncio.Task[Any]) -> None:
             error = None if done.cancelled() else done.exception()
-            if self._windows.get(asked.key) is not window:
+            if self._children.get(key) is not child:
                 return
-            del self._windows[asked.key]
+            del self._children[key]
             if error is not None:
-                message, kind, _ = _explain(error)
-                self._deliver(WindowFailed(asked.key, message, kind))
+                failed(error)
             elif not done.cancelled():
-                self._deliver(WindowDone(asked.key, done.result()))
+                done_well(done.result())
 
         def take(done: asyncio.Task[Any]) -> None:
             self._inbox.put(lambda: ended(done))
@@ -193,7 +234,7 @@ class Performer:
             # One that never started has not told it.
             take(done)
 
-        task = window.task = asyncio.create_task(_run_window(asked, window, take))
+        task = child.task = asyncio.create_task(_run_child(run, child, take))
         task.add_done_callback(over)
 
     def _cancel(self, key: str) -> None:
@@ -202,27 +243,41 @@ class Performer:
             self._ending.add(effect)
             effect.add_done_callback(self._ending.discard)
         task = effect or self._timers.pop(key, None)
-        window = self._windows.pop(key, None)
-        if window is not None and window.task is not None:
-            task = window.task
+        child = self._children.pop(key, None)
+        if child is not None and child.task is not None:
+            task = child.task
             self._closing.add(task)
         if task is not None:
             task.cancel()
 
 
-async def _run_window(asked: OpenWindow, window: _Window, ended: Callable[[asyncio.Task[Any]], None]) -> WindowOutcome:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What to start as a child workflow."""
+
+    workflow: str
+    request: Any
+    id: str
+    result: type[Any]
+    task_queue: str | None = None
+    summary: str | None = None
+
+
+async def _run_child(run: _Run, child: _Child, ended: Callable[[asyncio.Task[Any]], None]) -> Any:
     """Run a child workflow to its end and tell it, meanwhile, what the run was told."""
     handle = await workflow.start_child_workflow(
-        naming.WINDOW_TYPE,
-        asked.request,
-        id=f"{asked.request.run_id}/{asked.key}",
-        result_type=WindowOutcome,
+        run.workflow,
+        run.request,
+        id=run.id,
+        result_type=run.result,
+        task_queue=run.task_queue,
+        static_summary=run.summary,
         cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
         parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
     )
     # This task would hear of the end a turn later than others hear of theirs.
     handle.add_done_callback(ended)
-    telling = asyncio.create_task(_tell(handle, window.commands))
+    telling = asyncio.create_task(_tell(handle, child.commands))
     try:
         return await handle
     finally:
@@ -238,6 +293,10 @@ async def _tell(handle: workflow.ChildWorkflowHandle[Any, Any], commands: list[C
                 name = naming.PAUSE
             case Resume():
                 name = naming.RESUME
+            case Submit():
+                name = naming.SUBMIT
+            case Retry():
+                name = naming.RETRY
             case _:
                 continue
         try:
@@ -266,8 +325,14 @@ def _refused(error: BaseException) -> bool:
             return False
 
 
+def _name(effect: Effect) -> str:
+    return effect.workflow if isinstance(effect, ChildEffect) else effect.activity
+
+
 def _explain(error: BaseException) -> tuple[str, str, bool]:
     """Message and type of what made an effect or a window fail for good; whether its worker fell silent."""
+    if isinstance(error, ChildWorkflowError) and isinstance(error.cause, CancelledError | None):
+        return f"its workflow {error.workflow_id!r} was cancelled from outside", "ChildCancelled", False
     cause = error.cause if isinstance(error, ActivityError | ChildWorkflowError) else error
     match cause:
         case ApplicationError(cause=ApplicationError() as inner, type=None):

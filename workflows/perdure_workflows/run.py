@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ApplicationError
 
 from perdure_graph import naming
-from perdure_graph.commands import Command, Pause, Resume, Retry, SetVariables, Stop, Submit, WindowPaused
-from perdure_graph.errors import CommandRefused, InvalidInputs, PerdureError
+from perdure_graph.children import FlowAnswer, RunFlow
+from perdure_graph.errors import PerdureError
 from perdure_graph.graph import graph_of
-from perdure_graph.operate import was_given
-from perdure_graph.outcomes import Outcomes, outcomes
-from perdure_graph.oversize import TOO_LARGE, json_size, over_limit
-from perdure_graph.request import RunRequest, RunResult, RunStatus
-from perdure_graph.state import RunState
-from perdure_graph.step import check_command, open_run
-from perdure_graph.view import EventPage, RunView, events_after, result, view
-from perdure_graph.window import WindowRest
+from perdure_graph.nested import flow_answer, open_flow
+from perdure_graph.request import RunRequest, RunResult
+from perdure_graph.step import open_run
+from perdure_graph.view import result
 
+from .handlers import Handlers, answered, concluded, in_words
 from .shell import Shell, continuation_of, now
-
-_STATUS = SearchAttributeKey.for_keyword(naming.STATUS_ATTRIBUTE)
-_WAITING_ON = SearchAttributeKey.for_keyword_list(naming.WAITING_ON_ATTRIBUTE)
-
-
-_SETTLE = timedelta(milliseconds=1)
 
 
 @workflow.defn(name=naming.WORKFLOW_TYPE)
-class GraphRun:
+class GraphRun(Handlers):
     """Runs a graph. Input `RunRequest`, output `RunResult`; a run that fails fails the workflow with its result
     as detail. Commands are updates and signals of the same names, queries are `status`, `events`, `variables`,
     `outcomes` and `given`.
+
+    As a child it performs `RunFlow`: that is its input, and its output `FlowAnswer`.
     """
 
     # `Any`: an input that does not decode would fail the workflow task again and again, and so hang the run.
     @workflow.init
     def __init__(self, request: Any = None) -> None:
-        self._shell: Shell | None = None
-        self._problem: PerdureError | None = None
-        self._ended_by_update = False
         try:
             self._shell = self._open(request)
         except PerdureError as error:
@@ -53,227 +39,30 @@ class GraphRun:
 
     def _open(self, request: Any) -> Shell:
         # Only a history of the run itself hands a state over; from anybody else it would be no request, and be refused.
-        before = continuation_of(request) if workflow.info().continued_run_id else None
+        info = workflow.info()
+        before = continuation_of(request) if info.continued_run_id else None
         if before is not None:
-            return Shell(graph_of(before.graph), before.state, before, self._watch)
-        asked = _read(request)
+            return self._shell_of(graph_of(before.graph), before.state, before)
+        try:
+            if info.parent is not None and isinstance(request, dict) and "meta" in request:
+                effect = RunFlow.model_validate(request)
+                graph = graph_of(effect.graph)
+                return self._shell_of(graph, open_flow(graph, effect, info.workflow_id, now()), None)
+            asked = RunRequest.model_validate(request)
+        except ValidationError as error:
+            raise in_words(error, naming.WORKFLOW_TYPE, "run request") from error
         graph = graph_of(asked.graph)
-        return Shell(graph, open_run(graph, asked, workflow.info().workflow_id, now()), None, self._watch)
+        return self._shell_of(graph, open_run(graph, asked, info.workflow_id, now()), None)
 
     @workflow.run
-    async def run(self, request: Any = None) -> RunResult:  # noqa: ARG002 - read in __init__
+    async def run(self, request: Any = None) -> RunResult | FlowAnswer:  # noqa: ARG002 - read in __init__
         """Run to the end.
 
         Raises:
             ApplicationError: the graph or the inputs are invalid, or the run failed (detail: `RunResult`).
         """
-        if self._shell is None:
-            raise ApplicationError(str(self._problem), type=type(self._problem).__name__, non_retryable=True)
-        shell = self._shell
-        try:
-            if (continuation := await shell.drive()) is not None:
-                workflow.continue_as_new(continuation)
-        except asyncio.CancelledError:
-            shell.apply(Stop(reason="cancelled"))
-            await shell.close()
-            await workflow.wait_condition(workflow.all_handlers_finished)
-            raise
-        if shell.crash is not None:
-            # A bug of ours: fail the workflow task, so that the run goes on once the code is mended.
-            raise shell.crash
-        if self._ended_by_update:
-            # A task that completes the workflow fails when a reply has just come in, and an update in it is lost.
-            # So the update gets a task of its own: once it has returned, it is in the history.
-            await workflow.sleep(_SETTLE)
-        await shell.close()
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        return _conclude(result(shell.state), shell.state.options.max_value_bytes)
-
-    @property
-    def _running(self) -> Shell:
-        if self._shell is None:
-            raise CommandRefused(f"this run never started: {self._problem}")
-        return self._shell
-
-    @property
-    def _run_state(self) -> RunState:
-        return self._running.state
-
-    def _watch(self, _before: RunStatus, _after: RunStatus) -> None:
-        self._show()
-
-    def _show(self) -> None:
-        """Tell the Temporal UI where the run is. Attributes change only if the run was started with them."""
-        state = self._run_state
-        waiting = [*state.waiting, *state.failures]
-        workflow.set_current_details(
-            f"**{state.status}** after {state.steps} steps" + "".join(f"\n- waits for `{key}`" for key in waiting)
-        )
-        if _STATUS in workflow.info().typed_search_attributes:
-            # The SDK leaves the type parameter of its updates open.
-            workflow.upsert_search_attributes(  # pyright: ignore[reportUnknownMemberType]
-                [_STATUS.value_set(state.status), _WAITING_ON.value_set(waiting)]
-            )
-
-    def _check(self, command: Command) -> None:
-        try:
-            check_command(self._running.graph, self._run_state, command)
-        except CommandRefused as error:
-            raise ApplicationError(str(error), type="CommandRefused", non_retryable=True) from error
-
-    def _signalled(self, command: Command) -> None:
-        """Apply a command that nobody waits for; one that does not fit changes nothing."""
-        try:
-            check_command(self._running.graph, self._run_state, command)
-        except CommandRefused as error:
-            workflow.logger.warning("signal ignored: %s", error)
-            return
-        self._running.deliver(command)
-
-    @workflow.signal(name=naming.PAUSE)
-    def pause_signal(self, command: Pause = Pause()) -> None:  # noqa: B008 - frozen
-        """Pause; see `Pause`."""
-        self._signalled(command)
-
-    @workflow.signal(name=naming.RESUME)
-    def resume_signal(self, command: Resume = Resume()) -> None:  # noqa: B008 - frozen
-        """Resume; see `Resume`."""
-        self._signalled(command)
-
-    @workflow.signal(name=naming.STOP)
-    def stop_signal(self, command: Stop = Stop()) -> None:  # noqa: B008 - frozen
-        """Stop; see `Stop`."""
-        self._signalled(command)
-
-    @workflow.signal(name=naming.SUBMIT)
-    def submit_signal(self, command: Submit) -> None:
-        """Answer a form; see `Submit`."""
-        self._signalled(command)
-
-    @workflow.signal(name=naming.SET_VARIABLES)
-    def set_variables_signal(self, command: SetVariables) -> None:
-        """Overwrite variables; see `SetVariables`."""
-        self._signalled(command)
-
-    @workflow.signal(name=naming.RETRY)
-    def retry_signal(self, command: Retry) -> None:
-        """Run a held node again; see `Retry`."""
-        self._signalled(command)
-
-    @workflow.signal(name=naming.WINDOW_REST)
-    def window_rest(self, news: WindowRest) -> None:
-        """Hear from a window that it is at rest, or is not any more."""
-        self._running.deliver(WindowPaused(news.key, news.paused))
-
-    @workflow.update(name=naming.PAUSE)
-    def pause(self, command: Pause = Pause()) -> RunView:  # noqa: B008 - frozen
-        """Pause and say where the run is."""
-        return self._updated(command)
-
-    @workflow.update(name=naming.RESUME)
-    def resume(self, command: Resume = Resume()) -> RunView:  # noqa: B008 - frozen
-        """Resume and say where the run is."""
-        return self._updated(command)
-
-    @workflow.update(name=naming.STOP)
-    async def stop(self, command: Stop = Stop()) -> RunView:  # noqa: B008 - frozen
-        """Stop; once this returns, no effect starts any more, here or in a child workflow, and none is on its way."""
-        answer = self._updated(command)
-        await self._running.settle()
-        return answer
-
-    @workflow.update(name=naming.SUBMIT)
-    def submit(self, command: Submit) -> RunView:
-        """Answer a form and say where the run is."""
-        return self._updated(command)
-
-    @workflow.update(name=naming.SET_VARIABLES)
-    def set_variables(self, command: SetVariables) -> RunView:
-        """Overwrite variables and say where the run is."""
-        return self._updated(command)
-
-    @workflow.update(name=naming.RETRY)
-    def retry(self, command: Retry) -> RunView:
-        """Run a held node again and say where the run is."""
-        return self._updated(command)
-
-    @pause.validator
-    def _check_pause(self, command: Pause = Pause()) -> None:  # noqa: B008 - frozen
-        self._check(command)
-
-    @resume.validator
-    def _check_resume(self, command: Resume = Resume()) -> None:  # noqa: B008 - frozen
-        self._check(command)
-
-    @stop.validator
-    def _check_stop(self, command: Stop = Stop()) -> None:  # noqa: B008 - frozen
-        self._check(command)
-
-    @submit.validator
-    def _check_submit(self, command: Submit) -> None:
-        self._check(command)
-
-    @set_variables.validator
-    def _check_set_variables(self, command: SetVariables) -> None:
-        self._check(command)
-
-    @retry.validator
-    def _check_retry(self, command: Retry) -> None:
-        self._check(command)
-
-    def _updated(self, command: Command) -> RunView:
-        self._running.deliver(command)
-        self._ended_by_update = self._run_state.ended
-        return self.status()
-
-    @workflow.query(name=naming.STATUS)
-    def status(self) -> RunView:
-        """Where the run is."""
-        return view(self._running.graph, self._run_state, now())
-
-    @workflow.query(name=naming.EVENTS)
-    def events(self, after: int = 0) -> EventPage:
-        """Events numbered above `after`, one page."""
-        return events_after(self._run_state, after)
-
-    @workflow.query(name=naming.VARIABLES)
-    def variables(self) -> dict[str, Any]:
-        """All variables of the top frame, by node."""
-        return dict(self._run_state.root.scope or {})
-
-    @workflow.query(name=naming.GIVEN)
-    def given(self, id: str) -> bool:
-        """Whether a command with this id was applied: what a sender of signals cannot know otherwise."""
-        return was_given(self._run_state, id)
-
-    @workflow.query(name=naming.OUTCOMES)
-    def outcomes(self) -> Outcomes:
-        """How the nodes of the top frame ended: what a fork can take over."""
-        return outcomes(self._running.graph, self._run_state)
-
-
-def _read(request: Any) -> RunRequest:
-    try:
-        return RunRequest.model_validate(request)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in detail['loc']) or 'input'}: {detail['msg']}"
-            for detail in error.errors()[:5]
-        )
-        raise InvalidInputs(f"the input of {naming.WORKFLOW_TYPE} is no run request ({problems}).") from error
-
-
-def _conclude(outcome: RunResult, limit: int) -> RunResult:
-    """Return the result, or fail the workflow with it; a result too large to return fails by name."""
-    size = json_size(outcome)
-    if size > limit:
-        sizes = over_limit(outcome, size, limit)
-        raise ApplicationError(f"the run gives {sizes}. Return less, or a file.", type=TOO_LARGE, non_retryable=True)
-    if outcome.error is not None:
-        raise ApplicationError(
-            f"node {outcome.error.title or outcome.error.node!r}: {outcome.error.message}",
-            outcome,
-            type=outcome.error.type,
-            non_retryable=True,
-        )
-    return outcome
+        state = (await self._to_the_end()).state
+        limit = state.options.max_value_bytes
+        if state.called:
+            return answered(lambda: flow_answer(state, workflow.info().workflow_id), limit)
+        return concluded(result(state), limit)

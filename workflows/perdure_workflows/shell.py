@@ -42,9 +42,20 @@ def now() -> int:
 
 
 class Shell:
-    """One run or window in motion. `watch` hears every change of status, as (before, after)."""
+    """One run or window in motion. `watch` hears every change of status, as (before, after).
 
-    def __init__(self, graph: Graph, state: RunState, before: Continuation | None, watch: Watch) -> None:
+    applied: called when something was applied. may_leave: whether the workflow around it may move as well.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        state: RunState,
+        before: Continuation | None,
+        watch: Watch,
+        applied: Callable[[], None] = lambda: None,
+        may_leave: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.graph = graph
         self.state = state
         self.histories = before.histories if before else 0
@@ -52,6 +63,8 @@ class Shell:
         inbox = Inbox()
         self.log = Log(state, before.outbox.landed() if before else Outbox(), inbox)
         self._watch = watch
+        self._applied = applied
+        self._all_told = may_leave
         self._goes_on = before is not None
         self._performer = Performer(state.options, inbox, self.deliver, self.log.carry, self.log.landed)
         self._not_before = 0.0
@@ -79,6 +92,7 @@ class Shell:
         self._performer.perform(step(self.graph, self.state, happened, now()))
         if self.state.status != before:
             self._watch(before, self.state.status)
+        self._applied()
         if not self.state.ended:
             self.log.look()
 
@@ -108,6 +122,8 @@ class Shell:
     async def _drain(self) -> Continuation | None:
         length = workflow.info().get_current_history_length()
         hard = length >= self.state.options.continue_after_events * _HARD
+        # A child that waits for a person may do so for ever.
+        hard = hard and not any(child.asks for child in self.state.children.values())
         self.deliver(Drain())
         try:
             await workflow.wait_condition(self._may_leave, timeout=None if hard else _DRAIN)
@@ -127,7 +143,7 @@ class Shell:
     def _may_leave(self) -> bool:
         # A flush cut short would be due again in the next history, and cut short there: it lasts seconds, so wait.
         quiet = self._performer.quiet and not self.log.flushing and workflow.all_handlers_finished()
-        return self.over or quiet
+        return self.over or (quiet and self._all_told())
 
     async def settle(self) -> None:
         """Wait until what was cancelled is over: its request is sent, or never will be.

@@ -57,7 +57,9 @@ class IterationWindow:
 
     def _watch(self, before: RunStatus, after: RunStatus) -> None:
         if "paused" in (before, after):
-            self._news.append(WindowRest(key=self._shell.state.scope, paused=after == "paused"))
+            state = self._shell.state
+            key = state.scope.removeprefix(f"{state.within}/") if state.within else state.scope
+            self._news.append(WindowRest(key=key, paused=after == "paused"))
 
     async def _tell(self) -> None:
         """Tell the run when this window comes to rest after a pause, and when it goes on."""

@@ -1,8 +1,10 @@
-"""The activity behind every node that asks a model."""
+"""The activity behind every node that asks a model; and how all activities that ask one tell Temporal of failures."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from temporalio import activity
@@ -41,12 +43,25 @@ async def invoke_model(effect: InvokeModel) -> ModelAnswer:
     Raises:
         ApplicationError: the type is that of `ERROR_TYPES`; the details say kind, deployment and when to try again.
     """
+    async with attempted(Target(effect.provider, effect.model)) as attempt:
+        return await current().invoke(effect, attempt)
+
+
+@asynccontextmanager
+async def attempted(target: Target) -> AsyncGenerator[int]:
+    """Heartbeat while the block asks a model, and tell Temporal what goes wrong in it. Gives the attempt, from 1.
+
+    target: the model that the effect names.
+
+    Raises:
+        ApplicationError: see `invoke_model`.
+    """
     attempt = activity.info().attempt
     async with heartbeats():
         try:
-            return await current().invoke(effect, attempt)
+            yield attempt
         except ModelFault as fault:
-            raise failure_of(fault, effect, attempt, random.random()) from None  # noqa: S311 - jitter
+            raise failure_of(fault, target, attempt, random.random()) from None  # noqa: S311 - jitter
         except PlatformError as error:
             raise ApplicationError(
                 str(error),
@@ -57,9 +72,9 @@ async def invoke_model(effect: InvokeModel) -> ModelAnswer:
             ) from None
 
 
-def failure_of(fault: ModelFault, effect: InvokeModel, attempt: int, luck: float) -> ApplicationError:
+def failure_of(fault: ModelFault, asked: InvokeModel | Target, attempt: int, luck: float) -> ApplicationError:
     """Tell Temporal and the graph what went wrong, and whether and when it is to be tried again. luck: from 0 to 1."""
-    located = fault if isinstance(fault, LocatedFault) else LocatedFault(fault, Target(effect.provider, effect.model))
+    located = fault if isinstance(fault, LocatedFault) else LocatedFault(fault, Target(asked.provider, asked.model))
     again = located.retryable and attempt < ATTEMPTS.get(located.kind, 1)
     details = {
         "kind": located.kind,

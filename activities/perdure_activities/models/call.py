@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from perdure_graph.models.usage import Tokens
 
@@ -33,18 +33,34 @@ _SAID = (TextDelta, ThinkingDelta, RefusalDelta, ToolCallDelta)
 Show = Callable[[str], Awaitable[None]]
 
 
+class Through(Protocol):
+    """Takes the text of an answer in pieces, and gives what of it readers see; of one call."""
+
+    def take(self, text: str) -> str:
+        """Take the next piece; give what may be seen now."""
+        ...
+
+    def finish(self) -> str:
+        """Say that no more comes; give the rest."""
+        ...
+
+
 class Listening:
     """An answer while it comes. What it says of time is in seconds since it was begun.
 
     show: takes each piece of text that is to be read at once; None where nobody reads along.
+    through: makes of the text what is to be read, where that is not the text itself.
     """
 
-    def __init__(self, call: ModelCall, endpoint: Endpoint, shown: Shown, show: Show | None) -> None:
+    def __init__(
+        self, call: ModelCall, endpoint: Endpoint, shown: Shown, show: Show | None, through: Through | None = None
+    ) -> None:
         self.call = call
         self.endpoint = endpoint
         self.shown = shown
         self.first_delta: float | None = None
         self._show = show
+        self._through = through
         self._accumulator = Accumulator(call, endpoint.provider, endpoint.max_reply_bytes)
         self._begun = asyncio.get_running_loop().time()
 
@@ -64,6 +80,8 @@ class Listening:
                 async for delta in deltas:
                     await self._take(delta)
             await self._give(self.shown.finish())
+            if self._through is not None:
+                await self._pass(self._through.finish())
             return self._accumulator.accumulated()
         except ModelFault as fault:
             raise hidden(fault, self.endpoint) from None
@@ -94,5 +112,8 @@ class Listening:
         await self._give(self.shown.take(delta))
 
     async def _give(self, text: str) -> None:
+        await self._pass(self._through.take(text) if text and self._through is not None else text)
+
+    async def _pass(self, text: str) -> None:
         if text and self._show is not None:
             await self._show(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from perdure_store.recorder import now_ms
 from . import structured
 from .admitting import Admittance, Admitting
 from .answered import answer_of, used
-from .call import Listening
+from .call import Listening, Through
 from .deltas import DeltaSink
 from .failover import LocatedFault, Plan
 from .prepare import Preparing, droppable, is_lasting
@@ -42,10 +43,13 @@ class Calling:
     """The calls of one attempt at an effect.
 
     turns: what was said before in the conversation.
+    through: what the text goes through on its way to readers; made anew for each call.
     deployment: the one that was asked last. given_out: whether a reader may have seen text of this attempt.
     """
 
-    def __init__(self, runtime: Runtime, effect: InvokeModel, attempt: int) -> None:
+    def __init__(
+        self, runtime: Runtime, effect: InvokeModel, attempt: int, through: Callable[[], Through] | None = None
+    ) -> None:
         self.turns: tuple[Turn, ...] = ()
         self.deployment = ""
         self.given_out = False
@@ -57,6 +61,7 @@ class Calling:
         self._sent: ModelCall | None = None
         self._sink = DeltaSink(runtime.ledger, effect, attempt) if effect.stream is not None else None
         self._preparing = Preparing(effect, runtime.files)
+        self._through = through
 
     async def ask(self, one: Candidate, plan: Plan) -> ModelAnswer:
         """Ask a deployment; what its server does not take is left out from then on.
@@ -130,9 +135,9 @@ class Calling:
         adapter = self._runtime.adapters.get(one.wire)
         if adapter is None:
             raise ModelFault("internal", f"nothing here speaks {one.wire!r}")
-        listening = call.listening = Listening(
-            call.asked.call, endpoint, Shown(self._effect.think), self._show if self._sink is not None else None
-        )
+        show = self._show if self._sink is not None else None
+        through = self._through() if self._through is not None and show is not None else None
+        listening = call.listening = Listening(call.asked.call, endpoint, Shown(self._effect.think), show, through)
         return await listening.to_end(adapter)
 
     async def _show(self, text: str) -> None:

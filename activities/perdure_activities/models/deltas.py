@@ -131,12 +131,12 @@ class DeltaSink:
         assert target is not None and meta is not None
         return DeltaRow(
             run_id=meta.run_id,
-            scope=meta.scope,
-            key=meta.key,
+            scope=target.scope if target.key else meta.scope,
+            key=target.key or meta.key,
             node_id=target.node_id,
             frame=target.frame,
             selector=".".join(target.selector),
-            epoch=self._epoch,
+            epoch=target.after + self._epoch,
             n=self._n,
             offset=self._written,
             text=text,

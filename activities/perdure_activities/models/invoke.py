@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from .route import Candidate, asked, candidates
 from .settle import NO_RUN, journal_key
 
 if TYPE_CHECKING:
+    from .call import Through
     from .config import Reason
     from .runtime import Runtime
 
@@ -36,16 +38,18 @@ _JOURNAL_TRIES = 3
 
 
 class Invocation:
-    """One attempt. Not to be used twice."""
+    """One attempt. Not to be used twice. through: see `Calling`."""
 
-    def __init__(self, runtime: Runtime, effect: InvokeModel, attempt: int) -> None:
+    def __init__(
+        self, runtime: Runtime, effect: InvokeModel, attempt: int, through: Callable[[], Through] | None = None
+    ) -> None:
         self._runtime = runtime
         self._effect = effect
         self._attempt = attempt
         self._meta = effect.meta or NO_RUN
         self._faults: list[LocatedFault] = []
         self._target = Target(effect.provider, effect.model)
-        self._calling = Calling(runtime, effect, attempt)
+        self._calling = Calling(runtime, effect, attempt, through)
 
     async def perform(self) -> ModelAnswer:
         """Give the answer: the one paid for before, or a new one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from perdure_store.ledger import Ledger
 
     from ..files import FileStore
+    from .call import Through
     from .config import Deployment, ModelsConfig
     from .credentials import Credentials, Keys
     from .declared.load import Catalog
@@ -69,14 +70,18 @@ class Runtime:
         self._learned: Recent[tuple[str, str], set[str]] = Recent(lasts_s=_LEARNED_S)
         self._telling: set[asyncio.Task[None]] = set()
 
-    async def invoke(self, effect: InvokeModel, attempt: int) -> ModelAnswer:
+    async def invoke(
+        self, effect: InvokeModel, attempt: int, through: Callable[[], Through] | None = None
+    ) -> ModelAnswer:
         """Ask a model. attempt: number of the try, from 1; a later one finds what an earlier one has paid for.
+
+        through: makes what the text of one call goes through on its way to readers; without it, they see all of it.
 
         Raises:
             ModelFault: there is no answer; says whose fault it is, and what to do.
             PlatformError: the run store is away and budgets must be kept, or the configuration is broken.
         """
-        return await Invocation(self, effect, attempt).perform()
+        return await Invocation(self, effect, attempt, through).perform()
 
     async def cached(self, effect: InvokeModel, kept: ModelAnswer) -> ModelAnswer:
         """Give the answer kept of an equal request, as one that costs nothing, and account for it so."""

@@ -22,11 +22,15 @@ _MAX_DEPTH = 64
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """Why a value is not valid: where, and what is wrong there; `in_schema` where the schema itself is."""
+    """Why a value is not valid: where, and what is wrong there; `in_schema` where the schema itself is.
+
+    rule: the keyword of the schema that says so.
+    """
 
     path: str
     why: str
     in_schema: bool = False
+    rule: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.why}"
@@ -52,7 +56,9 @@ def misfit(value: Any, schema: Schema) -> Misfit | None:
         return Misfit("$", f"a pattern is no regular expression: {error}", in_schema=True)
     except RecursionError:
         return Misfit("$", "its references run in a circle", in_schema=True)
-    return None if error is None else Misfit(_path(list(error.absolute_path)), error.message[:_MAX_SHOWN])
+    if error is None:
+        return None
+    return Misfit(_path(list(error.absolute_path)), error.message[:_MAX_SHOWN], rule=str(error.validator))
 
 
 def _validator(schema: Any) -> Validator:

@@ -58,7 +58,8 @@ class ToolDeclaration(BaseModel):
     retry: how a call may be repeated when its worker dies: `safe` changes nothing, `keyed` is told the call's key,
         `never` asks an operator.
     approval: whether a person must say yes. sequential: not beside other calls of the same round.
-    runner: what performs it; `flow` or agent of a child are in the `ToolUse` that the registry gives.
+    runner: what performs it; `flow` or agent of a child are in the `ToolUse` that the registry gives (`complete`).
+    open: whether it takes arguments that are no parameters.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +75,7 @@ class ToolDeclaration(BaseModel):
     sequential: bool = False
     timeout_s: float = Field(default=60.0, gt=0)
     runner: Runner = "activity"
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,22 @@ class Registry(Protocol):
         Raises:
             ToolFault: `unknown_tool`, with the names that there are; or its source does not answer.
         """
+        ...
+
+    def complete(self, use: ToolUse) -> ToolUse:
+        """Put the graph, or the agent, of a `workflow` or `agent` into a use that only names it.
+
+        Raises:
+            ToolFault: `unknown_tool`, no such name; or its file is wrong.
+        """
+        ...
+
+    def approval(self, use: ToolUse, declaration: ToolDeclaration) -> Approval:
+        """Say whether calls wait for a person: the operator's rules win over the agent's, and those over the tool's."""
+        ...
+
+    def asks(self, use: ToolUse, arguments: Mapping[str, JsonValue]) -> bool:
+        """Whether this call of a tool with approval `policy` waits for a person."""
         ...
 
     async def secrets(self, use: ToolUse) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from .agent_cmd import agent, approve, deny, thoughts
 from .arguments import (
     Address,
     Batch,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="perdure",
-    help="Run Dify workflow graphs as durable Temporal workflows.",
+    help="Run Dify workflow graphs and agents as durable Temporal workflows.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -382,6 +383,10 @@ def _finish(work: Callable[[Output], Coroutine[Any, Any, int]], as_json: bool, r
     raise typer.Exit(execute(lambda: work(out), out))
 
 
+app.add_typer(agent)
+app.command()(approve)
+app.command()(deny)
+app.command()(thoughts)
 app.add_typer(blobs)
 app.add_typer(deployment)
 app.add_typer(models)

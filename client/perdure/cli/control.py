@@ -1,4 +1,4 @@
-"""`perdure pause`, `resume`, `stop`, `submit`, `set` and `retry`: command a run."""
+"""`perdure pause`, `resume`, `stop`, `submit`, `approve`, `deny`, `set` and `retry`: command a run."""
 
 from __future__ import annotations
 
@@ -55,6 +55,17 @@ async def submit(run_id: str, form: str, action: str, pairs: list[str], address:
         return await handle.submit(form, action, form_values(types, texts))
 
     return await _give(run_id, address, out, give)
+
+
+async def approve(run_id: str, call: str, arguments: str | None, comment: str, address: str | None, out: Output) -> int:
+    """Let a call of a tool be made."""
+    given = None if arguments is None else read_object(arguments, "--arguments")
+    return await _give(run_id, address, out, lambda handle: handle.approve(call, given, comment=comment))
+
+
+async def deny(run_id: str, call: str, reason: str, address: str | None, out: Output) -> int:
+    """Have a call of a tool not made."""
+    return await _give(run_id, address, out, lambda handle: handle.deny(call, reason))
 
 
 async def set_variables(run_id: str, pairs: list[str], address: str | None, out: Output) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from perdure_graph.errors import CommandRefused
-from perdure_graph.events import Event, FormRequired, NodeFinished, RunPaused
+from perdure_graph.events import AgentThought, Event, FormRequired, NodeFinished, RunPaused
 from perdure_graph.request import RunResult, RunStatus
 from perdure_graph.view import FormView, HeldView
 
@@ -62,8 +62,9 @@ class Follower:
             counting.cancel()
 
     def _look(self, event: Event) -> None:
-        if isinstance(event, NodeFinished) and event.process_data.get("simulated"):
-            self.simulated[event.title or event.node_id] = None
+        said = event.process_data.get("simulated") if isinstance(event, NodeFinished) else None
+        if said or (isinstance(event, AgentThought) and event.simulated):
+            self.simulated[getattr(event, "title", "") or getattr(event, "node_id", "")] = None
 
     async def _react(self, event: Event) -> Waiting | None:
         match event:
@@ -77,7 +78,7 @@ class Follower:
         return None
 
     async def _answer_as_told(self, form: FormView) -> bool:
-        answer = self._answers.take(form.key, form.node_id, form.title)
+        answer = self._answers.answer(form)
         if answer is None:
             return False
         self._answered.add(form.key)

@@ -6,14 +6,18 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from shlex import quote
 from typing import Any, TypeVar
 
 import typer
 
+from perdure_graph.approvals import APPROVE
 from perdure_graph.events import HoldReason
 from perdure_graph.nodes.base import Form
 from perdure_graph.view import FormView, HeldView
 
+from ..approvals import asks_for_call
+from .approving import ask_approval, render_approval
 from .given import Answer, form_values
 
 T = TypeVar("T")
@@ -26,10 +30,14 @@ _WHY: dict[HoldReason, str] = {
 
 
 class Answers:
-    """What `--submit` says, by node; the last answer of a node is used again and again."""
+    """What `--submit` says, by node; the last answer of a node is used again and again.
 
-    def __init__(self, given: dict[str, list[Answer]]) -> None:
+    approve_all: calls of tools that wait for approval are made.
+    """
+
+    def __init__(self, given: dict[str, list[Answer]], *, approve_all: bool = False) -> None:
         self._given = {node: list(answers) for node, answers in given.items()}
+        self._approve_all = approve_all
 
     def take(self, key: str, node_id: str, title: str) -> Answer | None:
         """Take the next answer for a form, named by its key, its node's id or its node's title."""
@@ -37,6 +45,11 @@ class Answers:
             if answers := self._given.get(name):
                 return answers.pop(0) if len(answers) > 1 else answers[0]
         return None
+
+    def answer(self, view: FormView) -> Answer | None:
+        """Take the next answer for a form, or the one that all approvals get."""
+        told = self.take(view.key, view.node_id, view.title)
+        return told or (Answer(APPROVE) if self._approve_all and asks_for_call(view.form) else None)
 
 
 def field_types(form: Form) -> dict[str, str]:
@@ -46,6 +59,8 @@ def field_types(form: Form) -> dict[str, str]:
 
 def render(view: FormView) -> str:
     """Write a form for people: content, fields, actions."""
+    if asks_for_call(view.form):
+        return render_approval(view)
     lines = [f"{view.title!r} asks:", *(f"  {line}" for line in view.form.content.splitlines())]
     for field in view.form.inputs:
         default = "" if field.default is None else f", by default {field.default!r}"
@@ -65,14 +80,18 @@ def _action(action: str, title: str) -> str:
 
 
 def command(run_id: str, view: FormView) -> str:
-    """Write the `perdure submit` that would answer a form."""
+    """Write the `perdure submit`, or `approve`, that would answer a form."""
+    if asks_for_call(view.form):
+        return f"perdure approve {run_id} {quote(view.key)}"
     action = view.form.actions[0].id if view.form.actions else "ACTION"
     fields = "".join(f" -i {field.name}=..." for field in view.form.inputs)
     return f"perdure submit {run_id} {view.key} {action}{fields}"
 
 
 def option(view: FormView) -> str:
-    """Write the `--submit` that would answer a form."""
+    """Write the option that would answer a form."""
+    if asks_for_call(view.form):
+        return "--approve-all"
     action = view.form.actions[0].id if view.form.actions else "ACTION"
     fields = "".join(f",{field.name}=..." for field in view.form.inputs)
     return f"--submit {view.node_id}={action}{fields}"
@@ -86,7 +105,7 @@ def can_ask() -> bool:
 async def ask(view: FormView) -> tuple[str, dict[str, Any]] | None:
     """Ask on the terminal (prompts go to stderr); None when the person closes the input."""
     typer.echo(render(view), err=True)
-    return await _in_thread(lambda: _ask(view.form))
+    return await _in_thread(lambda: ask_approval(view.form) if asks_for_call(view.form) else _ask(view.form))
 
 
 def _ask(form: Form) -> tuple[str, dict[str, Any]] | None:

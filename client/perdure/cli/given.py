@@ -129,7 +129,15 @@ def convert(graph: Graph, pairs: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         InvalidInputs: a value that must be JSON is not.
     """
-    types = declared(graph)
+    return typed(declared(graph), pairs)
+
+
+def typed(types: Mapping[str, str] | None, pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Turn the texts of `-i` into values of these types; without any, JSON where it is JSON, else text.
+
+    Raises:
+        InvalidInputs: a value that must be JSON is not.
+    """
     if types is None:
         return {name: _json_or_text(value) for name, value in pairs.items()}
     return {
@@ -140,7 +148,11 @@ def convert(graph: Graph, pairs: Mapping[str, str]) -> dict[str, Any]:
 
 def undeclared(graph: Graph, inputs: Mapping[str, Any]) -> list[str]:
     """Give one note for each input that the graph does not declare: the run drops it, as Dify does."""
-    types = declared(graph)
+    return unknown_inputs(declared(graph), inputs, "flow")
+
+
+def unknown_inputs(types: Mapping[str, str] | None, inputs: Mapping[str, Any], what: str) -> list[str]:
+    """Give one note for each input that is not declared."""
     if types is None:
         return []
     notes: list[str] = []
@@ -148,7 +160,7 @@ def undeclared(graph: Graph, inputs: Mapping[str, Any]) -> list[str]:
         if name not in types:
             near = get_close_matches(name, types, 1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Declared: {', '.join(types) or 'none'}."
-            notes.append(f"note: the flow declares no input {name!r}; it is ignored.{hint}")
+            notes.append(f"note: the {what} declares no input {name!r}; it is ignored.{hint}")
     return notes
 
 

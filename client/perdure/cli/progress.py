@@ -21,6 +21,7 @@ from perdure_graph.view import RunView
 
 from .board import OPEN, Board, Row
 from .spoken import Lines, Spoken
+from .thought_lines import ThoughtLines
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -93,18 +94,21 @@ def describe(row: Row) -> str:
 class LineView:
     """One line for each node that ends; nodes within containers only when something is wrong with them.
 
-    Text that a model writes comes between them, as it is written.
+    Text that a model writes comes between them, as it is written, and what agents think and do.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self.board = Board()
         self._stream = stream
         self._lines = Lines(stream)
+        self._thoughts = ThoughtLines()
         self._tenths: dict[str, int] = {}
 
     def show(self, event: Event) -> None:
         """Append a line when there is something to say."""
         self._lines.take(event)
+        for line in self._thoughts.take(event):
+            self._write(line)
         row = self.board.apply(event)
         if row is None:
             return
@@ -143,14 +147,18 @@ class LineView:
 
     def _line(self, state: str, row: Row, elapsed: float | None, frame: str) -> None:
         seconds = "" if elapsed is None else f"{elapsed:.2f} s"
+        self._write(f"  {state:<10} {frame}{row.title} ({row.kind})  {seconds:>8}  {describe(row)}".rstrip())
+
+    def _write(self, line: str) -> None:
         self._lines.end()
-        text = f"  {state:<10} {frame}{row.title} ({row.kind})  {seconds:>8}  {describe(row)}".rstrip()
-        self._stream.write(text + "\n")
+        self._stream.write(line + "\n")
         self._stream.flush()
 
 
 class LiveView:
-    """A table with a row per node, redrawn while the run goes on; below it the end of what a model is writing."""
+    """A table with a row per node, redrawn while the run goes on; below it the end of what a model is writing, above it
+    what agents think and do.
+    """
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
@@ -158,6 +166,7 @@ class LiveView:
         self.board = Board()
         self._console = console
         self._spoken = Spoken()
+        self._thoughts = ThoughtLines()
         self._live = Live(console=console, auto_refresh=False, get_renderable=self.picture, transient=True)
         self._heard: dict[str, float] = {}
         self._ticking: asyncio.Task[None] | None = None
@@ -165,6 +174,8 @@ class LiveView:
     def show(self, event: Event) -> None:
         """Take in an event; the next redraw shows it."""
         self._spoken.take(event)
+        for line in self._thoughts.take(event):
+            self._console.print(line, markup=False, highlight=False)
         row = self.board.apply(event)
         if row is not None and row.state in OPEN:
             self._heard.setdefault(row.node_id, time.monotonic())

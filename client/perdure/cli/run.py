@@ -116,10 +116,11 @@ async def run(asked: Asked, server: Server | None, out: Output, demo: Demo | Non
         handle = await prepared.start(client, asked)
         out.run_id = handle.run_id
         out.say(f"run {handle.run_id}: {prepared.graph.name}, {len(prepared.graph.nodes)} nodes")
-        return await _to_the_end(handle, prepared.answers, server, out)
+        return await to_the_end(handle, prepared.answers, server, out)
 
 
-async def _to_the_end(handle: RunHandle, answers: Answers, server: Server | None, out: Output) -> int:
+async def to_the_end(handle: RunHandle, answers: Answers, server: Server | None, out: Output) -> int:
+    """Follow a run to its end, or until it waits for somebody else; stop it on Ctrl-C where the server is ours."""
     view = view_for(out.people)
     follower = Follower(handle, view, answers, out)
     with interrupts() as asked:

@@ -5,3 +5,6 @@ limits.py    rounds, failures, repetition, going in circles
 memory.py    which messages still fit
 ids.py       names of calls and rounds that are the same on every replay
 """
+
+# First, whichever of our modules is imported: graphs list their node types, and agents are one.
+from .. import graph as graph

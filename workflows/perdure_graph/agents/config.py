@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from ..graph import Document
+from ..document import Document
 from .limits import DEFAULT_ROUNDS, MOST_ROUNDS, OnOscillation
 
 Strategy = Literal["function_calling", "react"]

@@ -73,7 +73,8 @@ class RoundAnswer(Reply):
 
     text: for people: of ReAct the final answer, or the thought.
     units: of ReAct, else empty. calls: in order, with ids; none in an answer.
-    message: the assistant's message, where the store does not have it (`kept`).
+    message: the assistant's message, where the store does not have it.
+    kept: whether it has that, all of `fresh`, and the opening.
     dropped: past messages that did not fit; shortened: results that were cut to fit. full: nothing more fits.
     """
 
@@ -99,7 +100,9 @@ class RoundAnswer(Reply):
 class AskRound(Effect):
     """Ask an agent's model for one round.
 
-    thread, kept: the messages 0 to `kept` - 1 are in the store; `fresh` are those after them.
+    thread, kept, fresh: the messages 0 to `kept` - 1 are in the store, `fresh` come behind them: the one at place
+        `kept` + i is `fresh[i]`, or in the store too where that is None (its tool kept it, one before it is not kept).
+        The answer's message comes at `kept` + len(`fresh`).
     opening: where the store does not have it.
     round: from 1. closing: no tools any more; `note` says why, for the model.
     remember: past turns of the conversation.
@@ -114,7 +117,7 @@ class AskRound(Effect):
     strategy: Strategy
     opening: Opening | None = None
     kept: int = 0
-    fresh: tuple[Message, ...] = ()
+    fresh: tuple[Message | None, ...] = ()
     round: int = 1
     closing: bool = False
     note: str = ""
@@ -141,6 +144,7 @@ class ToolResult(Reply):
         it, in characters.
     parts: what a tool node puts out; empty for agents.
     files: what it made. error: what went wrong, also in `text`.
+    child: the tool is a graph or an agent, which is here, and nothing was done: whoever asked runs it.
     """
 
     text: str = ""
@@ -151,6 +155,7 @@ class ToolResult(Reply):
     error_kind: ToolErrorKind | None = None
     kept: bool = False
     elapsed: float = 0.0
+    child: ToolUse | None = None
 
     def worth_keeping(self) -> bool:
         """Not a failure."""
@@ -218,5 +223,3 @@ class RunAgent(ChildEffect):
     inputs: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     conversation_id: str = ""
     stream: StreamTo | None = None
-
-

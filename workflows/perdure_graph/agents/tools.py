@@ -104,6 +104,7 @@ class ReadCall(_Data):
 
     id: as the model gave it, or made by us. given: its arguments as they came, cut.
     arguments: converted and valid; None where `problem` says what is wrong, in words for the model.
+    asks: whether it waits for a person where the tool's approval is `policy`.
     """
 
     id: str
@@ -112,3 +113,4 @@ class ReadCall(_Data):
     arguments: dict[str, JsonValue] | None = None
     problem: str = ""
     problem_kind: ToolErrorKind = "bad_arguments"
+    asks: bool = True

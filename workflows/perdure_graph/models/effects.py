@@ -30,13 +30,21 @@ class Remember(BaseModel):
 
 
 class StreamTo(BaseModel):
-    """Where the text of an answer is to be read while it is written: the variable `selector` of a node."""
+    """Where the text of an answer is to be read while it is written: the variable `selector` of a node.
+
+    key, scope: effect under which readers look for it, where that is not the one that writes it. Several effects may
+        then write one after the other: the text of each stands for all before it, and `after` is more than any of
+        their attempts.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     node_id: str
     selector: tuple[str, ...]
     frame: str = ""
+    key: str = ""
+    scope: str = ""
+    after: int = 0
 
 
 class ModelAnswer(Reply):

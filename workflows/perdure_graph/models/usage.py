@@ -75,6 +75,21 @@ class Usage(BaseModel):
     first_delta: float = 0.0
     cached: bool = False
 
+    def plus(self, other: Usage) -> Usage:
+        """Add that of a later call: prices of a token, currency and the time of the first token are the later one's."""
+        return Usage(
+            tokens=self.tokens.plus(other.tokens),
+            price=other.price.model_copy(
+                update={
+                    "prompt": self.price.prompt + other.price.prompt,
+                    "completion": self.price.completion + other.price.completion,
+                }
+            ),
+            latency=self.latency + other.latency,
+            first_delta=other.first_delta,
+            cached=other.cached,
+        )
+
     def as_dify(self) -> dict[str, object]:
         """Give the object that Dify's nodes put out as `usage`."""
         tokens, price = self.tokens, self.price

@@ -3,8 +3,8 @@
     NODE = NodeType(name="word-count", data=WordCount, start=start, outputs=outputs)
 
 `start(data, ctx)` and, after an effect, `resume(data, ctx, reply)` return an outcome: `Done` (outputs are final),
-`Perform` (ask for an effect) or `WaitForm` (wait for a person). They raise `NodeError` to fail the node. They are
-pure: same arguments, same outcome; no clock, no randomness, no I/O.
+`Perform` (ask for an effect), `WaitForm` (wait for a person) or `Turn` (several of both at once). They raise
+`NodeError` to fail the node. They are pure: same arguments, same outcome; no clock, no randomness, no I/O.
 """
 
 from __future__ import annotations
@@ -136,8 +136,23 @@ class Context(Protocol):
         ...
 
     @property
+    def thread(self) -> str:
+        """Name of this piece of work, the same wherever and whenever it goes on: what it keeps outside is under it."""
+        ...
+
+    @property
+    def tenant(self) -> str:
+        """On whose behalf the run is."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """How many runs are around the node, from 1."""
+        ...
+
+    @property
     def memo(self) -> JsonValue:
-        """What the node left for itself in `Perform.memo`."""
+        """What the node left for itself in `Perform.memo` or `Turn.memo`."""
         ...
 
     @property
@@ -224,7 +239,7 @@ class FormAction(BaseModel):
 
 
 class Form(BaseModel):
-    """What a person is asked. `timeout_s` is None for "wait for ever"."""
+    """What a person is asked. `timeout_s` is None for "wait for ever". call: id of the tool call that it is about."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -232,6 +247,7 @@ class Form(BaseModel):
     inputs: tuple[FormInput, ...] = ()
     actions: tuple[FormAction, ...] = ()
     timeout_s: float | None = None
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +270,7 @@ class Turn:
     """Go on with several things at once, each under a name that is its own; `resume` hears of each as `Came`.
 
     perform, wait: what begins now, in this order; what began before goes on. With both empty the node waits for that.
-    memo: replaces what the node left for itself.
+    memo: replaces what the node left for itself. A node that fails and is retried finds it when it starts.
     """
 
     perform: tuple[tuple[str, Effect], ...] = ()
@@ -299,6 +315,11 @@ def nothing_differs(_data: Any) -> tuple[str, ...]:
     return ()
 
 
+def lacks_nothing(_data: Any) -> str:
+    """Say that the node can run, whatever its data is."""
+    return ""
+
+
 def repeatable(_data: Any) -> RetryClass:
     """Say that performing the node's effects again changes nothing."""
     return "safe"
@@ -311,6 +332,7 @@ class NodeType(Generic[D]):
     role: `root` starts a graph, `response` contributes to the outputs of the run, `container` runs inner nodes,
         `branch` selects one of `handles`, `plain` is all else.
     start: None for types whose effect is not built; such a node runs only with pinned outputs (`needs` says why).
+    lacks: what a node with this data needs and this version does not have; with such data too it runs only pinned.
     segments: what a response node streams: texts and selectors in reading order.
     streams: outputs whose text can be read while an effect of the node writes it.
     writes: variables of others that the node changes (assigner); streams that print one wait for it.
@@ -336,5 +358,6 @@ class NodeType(Generic[D]):
     waits: bool = False
     hidden: bool = False
     needs: str = ""
+    lacks: Callable[[D], str] = lacks_nothing
     default_pin: Mapping[str, Any] | None = None
     pinned_handle: str | None = None

@@ -88,8 +88,10 @@ class StartData(NodeData):
 
 
 def start(data: StartData, ctx: Context) -> Outcome:
-    """Put out the inputs that were declared and given."""
+    """Put out the inputs that were declared and given; all that is given where nothing is declared (agents)."""
     given = ctx.all_variables(ctx.node_id)
+    if not data.variables:
+        return Done(outputs=dict(given), inputs=dict(given))
     outputs = {v.variable: given[v.variable] for v in data.variables if v.variable in given}
     return Done(outputs=outputs, inputs=outputs)
 

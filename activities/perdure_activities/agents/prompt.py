@@ -1,0 +1,121 @@
+"""What the model of an agent is sent in a round, within its window. Pure; counting makes it work for a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from perdure_graph.agents import function_calling, react
+from perdure_graph.agents.effects import AskRound, Opening
+from perdure_graph.agents.memory import shorten_results
+from perdure_graph.agents.react_prompt import stop_words
+from perdure_graph.models.effects import InvokeModel
+from perdure_graph.models.messages import FilePart, Message, ToolSpec, assistant, user
+
+from ..models.remember import Turn, fitting, room
+from .model import Model, fitted
+
+if TYPE_CHECKING:
+    from ..models.tokens import TokenCounter
+
+# So much of the window may be taken before the answer; what is longer is cut.
+_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The request of a round, and what was done to make it fit; see `RoundAnswer`."""
+
+    request: InvokeModel
+    dropped: int = 0
+    shortened: int = 0
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What goes into a round. thread: all of it, from the query on. turns: of the conversation before it."""
+
+    effect: AskRound
+    opening: Opening
+    thread: Sequence[Message]
+    turns: Sequence[Turn]
+    model: Model
+
+    @property
+    def tools(self) -> tuple[ToolSpec, ...]:
+        """Tools that are sent as such: in ReAct they stand in the text."""
+        return self.opening.toolset.specs if self.effect.strategy == "function_calling" else ()
+
+    def messages(self, thread: Sequence[Message], turns: Sequence[Turn]) -> tuple[Message, ...]:
+        """Put messages together."""
+        effect, opening = self.effect, self.opening
+        history = [each for query, answer in turns for each in (user(query or " "), assistant(answer or " "))]
+        about = (effect.closing, effect.note)
+        if effect.strategy == "function_calling":
+            told = function_calling.messages(opening, thread, *about, history=history, keep_images=effect.keep_images)
+            return tuple(told)
+        if self.model.mode == "completion":
+            return (user(react.completion_text(opening, history, thread, *about)),)
+        return tuple(react.chat_messages(opening, history, thread, *about, keep_images=effect.keep_images))
+
+    def request(self, messages: tuple[Message, ...], parameters: dict[str, JsonValue]) -> InvokeModel:
+        """Make the effect that asks the model, in the place of the round's own."""
+        effect, by_words = self.effect, self.effect.strategy == "react"
+        if self.tools and "multi-tool-call" not in self.opening.features:
+            parameters = {**parameters, "parallel_tool_calls": False}
+        return InvokeModel(
+            meta=effect.meta,
+            provider=effect.model.provider,
+            model=effect.model.name,
+            mode=self.model.mode,
+            messages=messages,
+            parameters=parameters,
+            stop=stop_words((), effect.model.provider) if by_words else (),
+            tools=self.tools,
+            tool_choice="auto" if by_words else function_calling.tool_choice(self.opening, effect.closing),
+            stream=effect.stream,
+            user=effect.user,
+            priority=effect.priority,
+            total_s=effect.total_s,
+        )
+
+
+def prompt(given: Round, counter: TokenCounter) -> Prompt:
+    """Put a round together so that it fits.
+
+    Results of tools are cut first where the run alone is too long, the oldest first; then as many of the past turns go
+    along as fit, the newest; then the answer is limited to what is left.
+    """
+    model, tools, parameters = given.model, given.tools, given.effect.model.completion_params
+    whole = given.messages(given.thread, given.turns)
+    if model.window is None:
+        turns = fitting(given.turns, room(None, 0, None), counter.count)
+        return Prompt(given.request(given.messages(given.thread, turns), parameters), _dropped(given, turns))
+    limit = int(_SHARE * model.window)
+    if _most(whole, tools) <= min(limit, model.window - model.reserved):
+        return Prompt(given.request(whole, parameters))
+    thread, shortened = given.thread, 0
+    size = counter.count(given.messages(thread, ()), tools)
+    if size > limit:
+        thread = shorten_results(thread, counter.count(thread) - (size - limit), counter.count)
+        shortened = sum(one is not other for one, other in zip(thread, given.thread, strict=True))
+        size = counter.count(given.messages(thread, ()), tools)
+    turns = fitting(given.turns, room(model.window, size, model.answer), counter.count)
+    messages = given.messages(thread, turns)
+    parameters = fitted(parameters, model, counter.count(messages, tools) if turns else size)
+    return Prompt(given.request(messages, parameters), _dropped(given, turns), shortened, size > limit)
+
+
+def _dropped(given: Round, turns: Sequence[Turn]) -> int:
+    return 2 * (len(given.turns) - len(turns))
+
+
+def _most(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> float:
+    """Say at no cost how many tokens a prompt has at most: its bytes. Few are so long that they must be counted."""
+    if any(isinstance(part, FilePart) for message in messages for part in getattr(message, "content", ())):
+        return float("inf")
+    return sum(len(each.model_dump_json().encode("utf-8", "replace")) for each in (*messages, *tools))

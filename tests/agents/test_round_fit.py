@@ -1,0 +1,106 @@
+"""What a round leaves out so that it fits its model's window; and the past of a conversation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agents.desk import CHAT, PLAIN, SMALL, Desk, config, desk, first, following, result, tool
+from store.logs import meta
+
+from perdure_graph.agents.effects import AskRound, RoundAnswer
+from perdure_graph.models.effects import Remember
+from perdure_graph.models.messages import Message
+
+WORDS = "alpha beta gamma delta "
+SEARCH = {"name": "search", "arguments": {"query": "x"}}
+
+
+async def rounds(d: Desk, effect: AskRound, *results: str) -> tuple[AskRound, RoundAnswer]:
+    """Play rounds of one call each, with these results; gives the last."""
+    await d.says(*({"tool_calls": [SEARCH | {"id": f"call_{n}"}]} for n in range(len(results))), "Done.")
+    said = await d.ask(effect)
+    for number, text in enumerate(results):
+        more: tuple[Message, ...] = (result(f"call_{number}", text),)
+        effect = following(effect, said, *more)
+        said = await d.ask(effect)
+    return effect, said
+
+
+async def test_long_results_are_cut_the_oldest_first(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        agent = config(SMALL, "search")
+        long = WORDS * 480
+        _, said = await rounds(d, first(agent, await d.open(agent)), long, "short")
+        assert (said.text, said.shortened, said.full) == ("Done.", 1, False)
+        messages = (await d.sent())[-1]["messages"]
+        results = [message["content"] for message in messages if message["role"] == "tool"]
+        assert "left out" in results[0]
+        assert results[1] == "short"
+        # What is kept is whole.
+        thread = await d.support.threads.read("r/agent", 3)
+        assert thread[2]["content"][0]["text"] == long
+
+
+async def test_what_cannot_be_made_to_fit_is_said(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        agent = config(SMALL, "search")
+        effect = first(agent, await d.open(agent, query=WORDS * 500))
+        _, said = await rounds(d, effect)
+        assert (said.full, said.shortened) == (True, 0)
+
+
+async def test_the_answer_gets_what_the_prompt_leaves(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        limited = SMALL.model_copy(update={"completion_params": {"max_tokens": 1500}})
+        agent = config(limited, "search")
+        await d.says("Done.", "Done.")
+        await d.ask(first(agent, await d.open(agent)))
+        opened = await d.open(agent, query=WORDS * 200, thread="other")
+        await d.ask(first(agent, opened, thread="other").model_copy(update={"meta": None}))
+        short, long = [body["max_completion_tokens"] for body in await d.sent()]
+        assert short == 1500
+        assert 16 <= long < 1300
+
+
+async def past(d: Desk, *turns: tuple[str, str]) -> None:
+    """Record turns of the conversation `c`."""
+    for number, (query, answer) in enumerate(turns):
+        asked = {"query": query, "sysvars": {"conversation_id": "c"}}
+        begun = {"type": "run_started", "seq": 1, "at": number, "graph": "g", "tenant": "acme", "asked": asked}
+        outputs = {"answer": answer}
+        ended: dict[str, Any] = {"type": "run_finished", "seq": 2, "at": number, "status": "succeeded"}
+        assert await d.recorder.record(meta(f"past{number}", "", [begun, ended | {"outputs": outputs}])) == "yes"
+
+
+@pytest.mark.parametrize("model", [CHAT, PLAIN], ids=["calls", "react"])
+async def test_past_turns_go_along(tmp_path: Path, model: Any) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        await past(d, ("first?", "one"), ("second?", "two"), ("third?", "three"))
+        agent = config(model, "search", instruction="Be brief.")
+        remember = Remember(conversation_id="c", before="r", most_messages=4)
+        effect = first(agent, await d.open(agent), remember=remember)
+        await d.says("Done.")
+        said = await d.ask(effect)
+        messages = [(message["role"], message["content"]) for message in (await d.sent())[0]["messages"]]
+        assert [role for role, _ in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
+        assert messages[1] == ("user", "second?")
+        assert "two" in messages[2][1]
+        assert messages[5] == ("user", "Where is it?")
+        assert said.dropped == 0
+
+
+async def test_the_oldest_turns_are_dropped_whole(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        await past(d, *((f"{number}? {WORDS * 40}", f"{number}. {WORDS * 40}") for number in range(6)))
+        agent = config(SMALL, "search")
+        effect = first(agent, await d.open(agent), remember=Remember(conversation_id="c", before="r"))
+        await d.says("Done.")
+        said = await d.ask(effect)
+        told = [message["content"][:2] for message in (await d.sent())[0]["messages"]]
+        kept = 6 - said.dropped // 2
+        assert 0 < kept < 6
+        assert told == [mark for number in range(6 - kept, 6) for mark in (f"{number}?", f"{number}.")] + ["Wh"]
+        assert "alpha" in json.dumps(await d.sent())

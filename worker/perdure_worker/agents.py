@@ -1,0 +1,72 @@
+"""What a worker has for agents and tools: made when one is first asked for, because most runs have none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from perdure_store.recorder import Recorder
+
+from .models import Models
+from .settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from perdure_activities.agents.context import AgentSupport
+
+# What getting ready imports; away from the event loop, because the worker takes work already.
+_NEEDED = ("perdure_activities.agents.memory_tools", "perdure_activities.tools.registry", "perdure_store.threads")
+
+
+class Agents:
+    """Gives the activities of one worker what agents and tools need."""
+
+    def __init__(self, settings: WorkerSettings, recorder: Recorder, models: Models) -> None:
+        self._settings = settings
+        self._recorder = recorder
+        self._models = models
+        self._making: asyncio.Task[AgentSupport] | None = None
+
+    async def support(self) -> AgentSupport:
+        """Give it; the first caller has it made.
+
+        Raises:
+            PlatformError: the tools file, or the configuration of models, is wrong.
+        """
+        if self._making is None or (self._making.done() and self._making.exception() is not None):
+            self._making = asyncio.create_task(self._make(), name="perdure-agents")
+        return await asyncio.shield(self._making)
+
+    async def close(self) -> None:
+        """Close what tools hold: sessions, connections, child processes."""
+        if self._making is not None:
+            with suppress(Exception):
+                await (await self._making).registry.close()
+
+    async def _make(self) -> AgentSupport:
+        runtime = await self._models.runtime()
+        await asyncio.to_thread(lambda: [import_module(name) for name in _NEEDED])
+        from perdure_activities.agents.context import AgentSupport
+        from perdure_activities.agents.memory_tools import MemoryTools
+        from perdure_activities.tools.config import ToolsConfig
+        from perdure_activities.tools.registry import ToolRegistry
+        from perdure_store.memories import Memories
+        from perdure_store.threads import Threads
+
+        file = self._settings.tools
+        config = ToolsConfig() if file is None else await asyncio.to_thread(ToolsConfig.of_file, file.expanduser())
+        memories = Memories(self._recorder)
+        registry = await asyncio.to_thread(lambda: ToolRegistry(config, sources=[MemoryTools(memories)]))
+        return AgentSupport(runtime, registry, Threads(self._recorder), memories, self._settings.runs_dir)
+
+
+@asynccontextmanager
+async def equipped(settings: WorkerSettings, recorder: Recorder, models: Models) -> AsyncGenerator[Agents]:
+    """Have what agents need for the length of the block."""
+    agents = Agents(settings, recorder, models)
+    try:
+        yield agents
+    finally:
+        await agents.close()
