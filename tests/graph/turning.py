@@ -35,12 +35,15 @@ KIND = "turning"
 
 
 class TurningData(NodeData):
-    """first, then: see above. limit: the node fails when that comes. timeout_s: of its forms. child: what `c:` runs."""
+    """first, then: see above. limit: the node fails when that comes; needs: when that fails. timeout_s: of its forms.
+    child: what `c:` runs.
+    """
 
     type: Literal["turning"]
     first: tuple[str, ...] = ()
     then: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
     limit: str = ""
+    needs: str = ""
     timeout_s: float | None = None
     child: Document | None = None
     tell: bool = False
@@ -52,7 +55,7 @@ def start(data: TurningData, ctx: Context) -> Outcome:
 
 def resume(data: TurningData, ctx: Context, came: Came) -> Outcome:
     memo: Any = ctx.memo
-    if came.name == data.limit:
+    if came.name == data.limit or (came.name == data.needs and isinstance(came.reply, Failed)):
         raise NodeError(f"{came.name} came", "Limit")
     log = [*memo["log"], f"{came.name}={_said(came)}"]
     still = [name for name in memo["open"] if name != came.name]

@@ -97,7 +97,7 @@ def flows(draw: st.DrawFn) -> Document:
             KIND,
             first=draw(st.lists(st.sampled_from(["e:1", "e:2", "f:1", "c:1"]), min_size=1, unique=True)),
             then={"e:1": ["e:3", "f:3"], "f:1": ["c:3"]},
-            limit=draw(st.sampled_from(["", "", "e:2"])),
+            needs=draw(st.sampled_from(["", "", "e:2"])),
             timeout_s=draw(st.sampled_from([None, 20.0])),
             child=child().model_dump(mode="json"),
             **some_options(),

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from perdure_activities.agents.context import AgentSupport
 
 # What getting ready imports; away from the event loop, because the worker takes work already.
-_NEEDED = ("perdure_activities.agents.memory_tools", "perdure_activities.tools.registry", "perdure_store.threads")
+_NEEDED = (
+    "perdure_activities.agents.opening",
+    "perdure_activities.agents.round",
+    "perdure_activities.agents.memory_tools",
+    "perdure_activities.tools.registry",
+    "perdure_store.threads",
+)
 
 
 class Agents:

@@ -129,6 +129,12 @@ def test_the_stop_word_is_added_once_and_not_where_it_is_refused() -> None:
     assert stop_words(("END",), "langgenius/wenxin/wenxin") == ("END",)
 
 
+def test_what_says_nothing_is_not_sent() -> None:
+    empty = [AssistantMessage(content=()), assistant(" ")]
+    assert function_calling.messages(opening(), [user("Wer?"), *empty]) == [user("Wer?")]
+    assert [one.role for one in react.chat_messages(opening(), [], [user("Wer?"), *empty])] == ["system", "user"]
+
+
 CALL = AssistantMessage(content=(TextPart(text="Hm."), ToolCall(id="c", name="suche", arguments="{}")))
 RESULT = ToolMessage(call_id="c", name="suche", content=(TextPart(text="found"), IMAGE))
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..models.messages import AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage, user
 from .effects import Opening
-from .standing import seen, standing
+from .standing import says_nothing, seen, standing
 
 
 def messages(
@@ -41,4 +41,5 @@ def _shown(given: Sequence[Message], opening: Opening, files: bool) -> list[Mess
     return [
         seen(message, opening.features, files=files) if isinstance(message, UserMessage | ToolMessage) else message
         for message in given
+        if not says_nothing(message)
     ]

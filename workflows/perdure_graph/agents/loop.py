@@ -213,7 +213,7 @@ def _keep(m: Making, reply: RoundAnswer) -> None:
         said = (TextPart(text=reply.text),) if reply.text else ()
         calls = (ToolCall(id=call.id, name=call.name, arguments=call.given) for call in reply.calls)
         message = AssistantMessage(content=(*said, *calls))
-    if message is not None and message.content:
+    if message is not None:
         state.fresh.append(message)
 
 

@@ -25,7 +25,7 @@ from ..models.messages import (
 )
 from .effects import Opening
 from .react_prompt import CLOSING_LINE, FORMS, has_place, system_text, template
-from .standing import plain, seen
+from .standing import plain, says_nothing, seen
 from .units import Action, Answer, Malformed, Thought, Unit
 
 OBSERVATION = "Observation: "
@@ -116,6 +116,8 @@ def folded(messages: Sequence[Message]) -> list[Message]:
     notes: list[str] = []
     for index, message in enumerate(messages):
         match message:
+            case AssistantMessage() if says_nothing(message):
+                pass
             case AssistantMessage():
                 notes += _turn(message, messages[index + 1 :])
             case UserMessage() if _is_observation(message):

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypeVar
 
-from ..models.messages import Content, FileKind, FilePart, Message, TextPart, ToolMessage, UserMessage
+from ..models.messages import (
+    AssistantMessage,
+    Content,
+    FileKind,
+    FilePart,
+    Message,
+    TextPart,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
 from .effects import Opening
 
 Seen = TypeVar("Seen", bound=UserMessage | ToolMessage)
@@ -35,6 +45,13 @@ def seen(message: Seen, features: Collection[str], *, files: bool = True) -> See
     if all(one is other for one, other in zip(parts, message.content, strict=True)):
         return message
     return message.model_copy(update={"content": tuple(_joined(parts))})
+
+
+def says_nothing(message: Message) -> bool:
+    """Say whether a message of the model has neither text nor calls; providers refuse such."""
+    if not isinstance(message, AssistantMessage):
+        return False
+    return not plain(message).strip() and not any(isinstance(part, ToolCall) for part in message.content)
 
 
 def plain(message: Message) -> str:
