@@ -203,19 +203,34 @@ async def test_a_broken_stream_is_a_new_epoch(fake: FakeProvider, tmp_path: Path
         assert [(row.fault, row.estimated) for row in wasted] == [("stream_broken", True)]
 
 
+async def test_calls_at_once_each_leave_out_what_the_server_refuses(fake: FakeProvider, tmp_path: Path) -> None:
+    refuses = {"fault": {"row": "bad_parameter", "params": {"param": "max_completion_tokens"}}, "reply": {"text": "ok"}}
+    # All are on their way before the first is refused: what one has learned was not left out of the others.
+    await fake.script(Script.model_validate({"steps": [refuses], "latency": {"first": 0.5}}))
+    async with opened(tmp_path, deployments=[served(fake, "openai-chat")]) as runtime:
+        asked = [ask(key=f"k{n}", parameters={"max_tokens": 5}, provider="openai", model="gpt-4o") for n in range(5)]
+        answers = await asyncio.gather(*(runtime.invoke(effect, 1) for effect in asked))
+        assert [answer.text for answer in answers] == ["ok"] * 5
+        assert Counter("max_completion_tokens" in entry.body for entry in await fake.journal()) == {True: 5, False: 5}
+
+
 async def test_a_cancelled_call_ends_at_the_provider(fake: FakeProvider, tmp_path: Path) -> None:
     latency = {"first": 0.0, "chunk": 0.05}
     script = {"steps": [{"reply": {"text": "word " * 400}}], "latency": latency}
     await fake.script(Script.model_validate(script))
     async with opened(tmp_path, deployments=[served(fake, "openai-chat")]) as runtime:
         task = asyncio.create_task(runtime.invoke(ask(**model("openai-chat")), 1))
-        await asyncio.sleep(0.6)
+        async with asyncio.timeout(30):
+            while not await fake.journal():
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.sleep(1.0)
-        (entry,) = await fake.journal()
-        assert entry.aborted_by_client
+        async with asyncio.timeout(15):
+            while not (await fake.journal())[0].aborted_by_client:
+                await asyncio.sleep(0.05)
+        assert len(await fake.journal()) == 1
         (row,) = (await runtime.ledger.usage()).rows
         assert (row.outcome, row.fault) == ("wasted", "cancelled")
 
@@ -228,6 +243,8 @@ async def test_money_for_fifty(fake: FakeProvider, tmp_path: Path) -> None:
         deployments=[served(fake, "openai-chat")],
         budgets=[{"name": "b", "per": "flow", "money": "1000"}],
         prices={"*": {"input": 1_000_000, "output": 2_000_000}},
+        # A call that a busy machine is slow to read would be one that failed, and may be charged.
+        timeouts={"first_token_s": 60, "between_s": 60},
     ) as runtime:
 
         async def one(n: int) -> bool:

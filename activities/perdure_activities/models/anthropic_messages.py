@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -15,7 +14,7 @@ from .protocol import Delta, Endpoint, Finished, ModelCall
 from .stream.faults import broken, unfinished, unreadable
 from .stream.json_in import read_json
 from .stream.tool_answer import ToolAnswer
-from .stream.wire import Clients, body_kind, is_simulated, rate_headers
+from .stream.wire import Clients, body_kind, is_simulated, rate_headers, read_out
 
 if TYPE_CHECKING:
     import httpx2
@@ -28,7 +27,6 @@ logging.getLogger("anthropic").setLevel(logging.WARNING)
 # How often a reply that the provider paused is sent back to be continued.
 MAX_PAUSES = 5
 # A connection is used again only if its reply was read to the end, which is there already or comes too late.
-_END_S = 0.05
 
 
 class AnthropicMessages:
@@ -99,7 +97,7 @@ class _Exchange:
                         for delta in self._reply.take(event):
                             yield delta
                         if self._reply.done:
-                            await _drain(events)
+                            await read_out(events)
                             return
         except Exception as error:
             # The error may hold the request with its key, so it does not go on.
@@ -117,15 +115,6 @@ async def _events(stream: AsyncStream[RawMessageStreamEvent]) -> AsyncGenerator[
         if sent.data and sent.event != "ping":
             event = _object(sent.data)
             yield event if "type" in event or not sent.event else {**event, "type": sent.event}
-
-
-async def _drain(events: AsyncGenerator[Event]) -> None:
-    try:
-        async with asyncio.timeout(_END_S):
-            async for _ in events:
-                pass
-    except Exception:  # noqa: S110 - the answer is whole; what goes wrong behind it costs a connection
-        pass
 
 
 def _object(data: str | bytes) -> dict[str, Any]:

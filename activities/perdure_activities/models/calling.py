@@ -75,15 +75,17 @@ class Calling:
         once: set[str] = set()
         repeated = False
         while True:
+            # As it is now: what calls beside this one learn meanwhile was not left out of this request.
+            left_out = frozenset(learned | once)
             try:
-                return await self._once(one, frozenset(learned | once), plan)
+                return await self._once(one, left_out, plan)
             except LocatedFault:
                 raise
             except ModelFault as fault:
                 name = droppable(fault, self._sent) if self._sent is not None else None
                 if self.given_out:
                     pass
-                elif name is not None and name not in learned | once:
+                elif name is not None and name not in left_out:
                     (learned if is_lasting(fault) else once).add(name)
                     continue
                 elif fault.kind == "context_overflow" and self.turns:

@@ -17,14 +17,13 @@ from .protocol import Delta, Endpoint, ModelFault
 from .stream.faults import broken, hidden, unreadable
 from .stream.json_in import read_json
 from .stream.sse import SseReader
-from .stream.wire import Clients, body_kind
+from .stream.wire import Clients, body_kind, read_out
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _DONE = "[DONE]"
 _NO_EVENTS = frozenset({"ping", "keepalive", "keep-alive"})
-_END_S = 0.1
 MODULES = ("openai", "openai.resources.chat.completions", "openai.resources.responses")
 
 
@@ -82,7 +81,7 @@ async def events(response: httpx2.Response) -> AsyncGenerator[dict[str, Any]]:
         async for part in parts:
             for sent in reader.feed(part):
                 if sent.data.startswith(_DONE):
-                    await _read_out(parts)
+                    await read_out(parts)
                     return
                 if sent.name not in _NO_EVENTS:
                     yield _object(read_json(sent.data), sent.name)
@@ -90,14 +89,6 @@ async def events(response: httpx2.Response) -> AsyncGenerator[dict[str, Any]]:
         # What is cut off in its middle says nothing; the answer is then not complete.
         with suppress(ValueError):
             yield _object(read_json(sent.data), sent.name)
-
-
-async def _read_out(parts: AsyncGenerator[bytes]) -> None:
-    """Read to the end of the body, which lets the connection be used again."""
-    with suppress(TimeoutError, httpx2.RequestError, ModelFault):
-        async with asyncio.timeout(_END_S):
-            async for _ in parts:
-                pass
 
 
 def _object(event: object, name: str = "") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
-from perdure_graph.models.answers import parsed, repaired, too_deep
+from perdure_graph.loose_json import parsed, repaired, too_deep
 from perdure_graph.models.messages import AnswerSchema, Message, SystemMessage, ToolSpec
 
 from .protocol import ModelFault, Wire

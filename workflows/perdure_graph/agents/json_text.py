@@ -7,14 +7,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from enum import Enum, auto
-from typing import Any
 
 from pydantic import JsonValue
 
-MAX_DEPTH = 64
+from ..loose_json import DECODER, MAX_DEPTH, too_deep
 
 
 class Scan(Enum):
@@ -127,16 +125,16 @@ def decode(text: str) -> JsonValue:
         ValueError: it is none, or none that every payload can carry (depth, numbers that are not finite).
     """
     try:
-        value: JsonValue = _DECODER.decode(text)
+        value: JsonValue = DECODER.decode(text)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
-    if _depth(value) > MAX_DEPTH:
+    if too_deep(value):
         raise ValueError(_TOO_DEEP)
     if not _HALF.search(text):
         return value
     # Half of a surrogate pair fits into no payload.
     whole = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return _DECODER.decode(whole)
+    return DECODER.decode(whole)
 
 
 def decode_repaired(text: str) -> JsonValue:
@@ -173,32 +171,3 @@ def _requoted(found: re.Match[str]) -> str:
     if found[1] is None:
         return '\\"'
     return "'" if found[1] == "'" else found[0]
-
-
-def _depth(value: JsonValue) -> int:
-    level: list[JsonValue] = [value]
-    for depth in range(MAX_DEPTH + 1):
-        inner: list[JsonValue] = []
-        for each in level:
-            if isinstance(each, dict):
-                inner += each.values()
-            elif isinstance(each, list):
-                inner += each
-        level = [each for each in inner if isinstance(each, dict | list)]
-        if not level:
-            return depth + 1
-    return MAX_DEPTH + 1
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is no number that JSON can hold.")
-    return number
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON.")
-
-
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant, strict=False)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, cast
 
-from json_repair import repair_json
 from pydantic import JsonValue
 
-# A text is read within a workflow: nothing here may take long, whatever the model wrote.
+from ..loose_json import DECODER, MAX_REPAIR_CHARS, repaired, too_deep
+
+# Read within a workflow, where nothing may take long.
 _MAX_TRIES = 40
 _MAX_REPAIRS = 3
-_MAX_REPAIR_CHARS = 100_000
-_MAX_REPAIR_WORK = 1_000_000
-_MAX_DEPTH = 64
 
 _THINK_TAG = re.compile(r"<(/?)think(?:\s[^<>]{0,512})?>", re.IGNORECASE)
 _BRACE = re.compile(r"[{}]")
@@ -61,46 +58,9 @@ def first_object(text: str) -> dict[str, JsonValue] | None:
     return next(objects_in(text), None)
 
 
-def parsed(text: str) -> Any:
-    """Read JSON that every payload can hold; line breaks may stand in its texts.
-
-    Raises:
-        ValueError, RecursionError: it is none.
-    """
-    return _DECODER.decode(text)
-
-
-def repaired(text: str) -> Any:
-    """Repair JSON and read it; None where nothing can be made of it, or only in a long time."""
-    # The repair backtracks at each bracket: 100 KB of them took it over ten minutes.
-    work = len(text) * (text.count("{") + text.count("["))
-    if len(text) > _MAX_REPAIR_CHARS or work > _MAX_REPAIR_WORK:
-        return None
-    try:
-        return parsed(str(repair_json(text, skip_json_loads=True)))
-    except (ValueError, RecursionError):
-        return None
-
-
-def too_deep(value: Any) -> bool:
-    """Whether a value is nested deeper than can be asked for."""
-    level: list[Any] = [value]
-    for _ in range(_MAX_DEPTH):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += cast("dict[str, Any]", item).values()
-            elif isinstance(item, list):
-                inner += cast("list[Any]", item)
-        level = [item for item in inner if isinstance(item, dict | list)]
-        if not level:
-            return False
-    return True
-
-
 def _strict(text: str, at: int) -> tuple[dict[str, JsonValue] | None, int]:
     try:
-        read, end = _DECODER.raw_decode(text, at)
+        read, end = DECODER.raw_decode(text, at)
     except (ValueError, RecursionError):
         return None, at + 1
     found = _fit(read)
@@ -108,7 +68,7 @@ def _strict(text: str, at: int) -> tuple[dict[str, JsonValue] | None, int]:
 
 
 def _repaired(text: str, at: int) -> tuple[dict[str, JsonValue] | None, int]:
-    if text.find(":", at, at + _MAX_REPAIR_CHARS) < 0:
+    if text.find(":", at, at + MAX_REPAIR_CHARS) < 0:
         return None, at + 1
     end = _closing(text, at)
     piece = text[at:end]
@@ -120,7 +80,7 @@ def _repaired(text: str, at: int) -> tuple[dict[str, JsonValue] | None, int]:
 def _closing(text: str, at: int) -> int:
     """Find the end of the object that begins here, by its braces; where it is cut off, the end of it all."""
     depth = 0
-    limit = min(len(text), at + _MAX_REPAIR_CHARS)
+    limit = min(len(text), at + MAX_REPAIR_CHARS)
     for brace in _BRACE.finditer(text, at, limit):
         depth += 1 if brace.group() == "{" else -1
         if not depth:
@@ -139,17 +99,3 @@ def _fit(read: Any) -> dict[str, JsonValue] | None:
     except UnicodeEncodeError:
         return json.loads(text.encode("utf-8", "replace"))
     return cast("dict[str, JsonValue]", read)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is no number that JSON can hold")
-    return number
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant, strict=False)

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, assert_never, cast
 
-from json_repair import repair_json
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator, model_validator
 
 from ..effects import HttpAuth, HttpBody, HttpPart, HttpReply, SendHttp, retry_of_method
 from ..errors import NodeError
+from ..loose_json import parsed, repaired
 from ..options import RetryClass
 from ..templates import split
 from ..values import ValueType, is_file
@@ -22,8 +22,6 @@ BodyType = Literal["none", "form-data", "x-www-form-urlencoded", "raw-text", "js
 _CONNECT_S, _READ_S, _WRITE_S = 10.0, 600.0, 600.0
 _MASK = "********"
 _MAX_SHOWN = 500
-_MAX_REPAIR_CHARS = 100_000
-_MAX_REPAIR_WORK = 1_000_000
 
 
 class _Part(BaseModel):
@@ -297,17 +295,11 @@ def _json(item: BodyItem, ctx: Context) -> JsonValue:
 
 def _parsed(text: str) -> JsonValue:
     try:
-        return json.loads(text, strict=False, parse_constant=_no_constant)
+        return parsed(text)
     except json.JSONDecodeError:
-        # The repair backtracks at each bracket: 100 KB of them took it over ten minutes, which blocks the worker.
-        work = len(text) * (text.count("{") + text.count("["))
-        if len(text) > _MAX_REPAIR_CHARS or work > _MAX_REPAIR_WORK:
+        if (value := repaired(text)) is None:
             raise
-    return json.loads(repair_json(text, skip_json_loads=True), strict=False, parse_constant=_no_constant)
-
-
-def _no_constant(name: str) -> JsonValue:
-    raise ValueError(f"{name} is no JSON")
+        return value
 
 
 def _texts(items: Sequence[BodyItem], ctx: Context) -> tuple[HttpPart, ...]:

@@ -29,6 +29,15 @@ _WARM_S = 3.0
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 
 
+async def read_out(rest: AsyncGenerator[object], seconds: float = 0.1) -> None:
+    """Read to the end of a body whose answer is whole, for a while: its connection can then be used again."""
+    # What goes wrong there costs that connection, and nothing else.
+    with suppress(Exception):
+        async with asyncio.timeout(seconds):
+            async for _ in rest:
+                pass
+
+
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Read how long a server asks to wait: `retry-after-ms`, or `retry-after` as seconds or as a date.
 
