@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..models.answers import parsed
+from ..loose_json import parsed
 from ..models.messages import (
     AssistantMessage,
     Message,
