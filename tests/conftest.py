@@ -6,10 +6,16 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import settings
 from temporalio.client import Client
 
 from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
+
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("perdure", deadline=None)
+settings.load_profile("perdure")
 
 
 @pytest.fixture(scope="session")

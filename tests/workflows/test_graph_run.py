@@ -92,7 +92,7 @@ async def test_starting_twice_with_one_id_is_one_run(perdure: Client) -> None:
     assert await first.outputs() == await second.outputs() == {"x": 1}
     again = await perdure.start(flow, {"x": 1}, run_id=run_id)
     assert (await again.result()).run_id == run_id
-    with pytest.raises(CommandRefused, match="belongs to a run of another graph or with other inputs"):
+    with pytest.raises(CommandRefused, match="belongs to a run of another graph or agent or with other inputs"):
         await perdure.start(flow, {"x": 2}, run_id=run_id)
 
 
