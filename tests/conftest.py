@@ -12,7 +12,6 @@ from temporalio.client import Client
 from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
 
-
 # How long an example takes says how busy the machine is.
 settings.register_profile("perdure", deadline=None)
 settings.load_profile("perdure")

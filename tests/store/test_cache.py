@@ -170,7 +170,9 @@ async def test_without_a_store_nothing_is_kept_and_nothing_fails(crew: HireCrew,
     async with crew(store) as own:
         flow = fetching(own, name)
         ends = [await run(own.client, flow, 1, cached()) for _ in range(2)]
-        assert ([each.cached for each in ends], own.asked()) == ([False, False], 2)
+        assert [each.cached for each in ends] == [False, False]
+        # Each asks; an attempt that a busy machine takes for dead is made again.
+        assert own.asked() >= 2
 
 
 @pytest.mark.parametrize(
