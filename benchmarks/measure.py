@@ -62,7 +62,7 @@ def perdure_runs(client: Client, worker: int, graph: Graph, *, runs: int = 1) ->
         _check((await handle.outputs())["text"])
         return handle.run_id
 
-    return _measure(client.temporal, worker, one, runs)
+    return measured(client.temporal, worker, one, runs)
 
 
 def baseline_runs(client: TemporalClient, worker: int, workflow: str, size: int, *, runs: int = 1) -> Measure:
@@ -75,10 +75,11 @@ def baseline_runs(client: TemporalClient, worker: int, workflow: str, size: int,
         _check(await handle.result())
         return handle.id
 
-    return _measure(client, worker, one, runs)
+    return measured(client, worker, one, runs)
 
 
-def _measure(client: TemporalClient, worker: int, one: Callable[[], Awaitable[str]], runs: int) -> Measure:
+def measured(client: TemporalClient, worker: int, one: Callable[[], Awaitable[str]], runs: int = 1) -> Measure:
+    """Measure `runs` concurrent runs; `one` starts a run, waits for its end and gives its id."""
     process = psutil.Process(worker)
 
     async def measure() -> Sample:

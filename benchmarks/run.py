@@ -15,19 +15,15 @@ import json
 import os
 import platform
 import statistics
-import sys
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
+from agents import Agents, agent_lines, agent_numbers, measure_agents
+from by_hand import baseline_worker
 from cold_start import cold_start
 from graphs import bench, chain, fan_out, jinja, template
-from measure import BASELINE_QUEUE, Measure, Summary, baseline_runs, perdure_runs, rounds
+from measure import Measure, Summary, baseline_runs, perdure_runs, rounds
 from streams import Streams, lines, measure_streams
 
 from perdure import Client
-from perdure_worker.child import spawn
 from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
 
@@ -71,21 +67,6 @@ async def measure_templates(stack: EmbeddedStack, count: int) -> dict[str, Summa
         },
         count,
     )
-
-
-@asynccontextmanager
-async def baseline_worker(settings: WorkerSettings) -> AsyncGenerator[int]:
-    """Run the baseline's worker for the length of the block; gives its process id."""
-    script = str(Path(__file__).with_name("worker.py"))
-    env = {**os.environ, **settings.model_copy(update={"task_queue": BASELINE_QUEUE}).to_env()}
-    child = await spawn([sys.executable, script, "--ready-fd", "1"], env=env, stdout=PIPE)
-    try:
-        assert child.process.stdout is not None
-        if not json.loads(await child.process.stdout.readline() or "{}").get("ready"):
-            raise RuntimeError("the baseline's worker did not start; its own message is on stderr.")
-        yield child.pid
-    finally:
-        await child.stop(settings.graceful_shutdown_s + 5)
 
 
 def table(pairs: Pairs, templates: dict[str, Summary], cold: float) -> str:
@@ -133,7 +114,9 @@ def _ratio(perdure: Summary, baseline: Summary) -> float:
     return perdure.seconds / baseline.seconds
 
 
-def report(pairs: Pairs, templates: dict[str, Summary], cold: float, streams: Streams) -> dict[str, float]:
+def report(
+    pairs: Pairs, templates: dict[str, Summary], cold: float, streams: Streams, agents: Agents
+) -> dict[str, float]:
     """Give the numbers that are compared from one version to the next."""
     events = {name: perdure.events / baseline.events for name, (baseline, perdure) in pairs.items()}
     wall = {name: _ratio(perdure, baseline) for name, (baseline, perdure) in pairs.items()}
@@ -150,19 +133,21 @@ def report(pairs: Pairs, templates: dict[str, Summary], cold: float, streams: St
         "first_delta_overhead_ms_p50": streams.overhead_ms[0],
         "first_delta_overhead_ms_p95": streams.overhead_ms[1],
         "streams_pieces_per_s": streams.pieces_per_s,
+        **agent_numbers(agents),
     }
     return {name: round(value, 3) for name, value in numbers.items()}
 
 
-async def measure_all(count: int) -> tuple[Pairs, dict[str, Summary], float, Streams]:
+async def measure_all(count: int) -> tuple[Pairs, dict[str, Summary], float, Streams, Agents]:
     """Measure the warm numbers on one stack, then the cold start on an otherwise idle machine."""
     settings = WorkerSettings(address=None, db=None, graceful_shutdown_s=1.0)
     async with embedded(settings) as stack, baseline_worker(stack.settings) as baseline_pid:
         pairs = await measure_pairs(stack, baseline_pid, count)
         templates = await measure_templates(stack, count)
     streams = await measure_streams()
+    agents = await measure_agents(count)
     cold = statistics.median([await cold_start() for _ in range(COLD_STARTS)])
-    return pairs, templates, cold, streams
+    return pairs, templates, cold, streams, agents
 
 
 def main() -> None:
@@ -172,10 +157,11 @@ def main() -> None:
     count = max(1, parser.parse_args().rounds)
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}, {count} rounds", flush=True)
-    pairs, templates, cold, streams = asyncio.run(measure_all(count))
+    pairs, templates, cold, streams, agents = asyncio.run(measure_all(count))
     print(table(pairs, templates, cold))
     print(lines(streams))
-    print(json.dumps(report(pairs, templates, cold, streams)))
+    print(agent_lines(agents))
+    print(json.dumps(report(pairs, templates, cold, streams, agents)))
 
 
 if __name__ == "__main__":

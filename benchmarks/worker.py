@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 
+from agents_activities import ACTIVITIES
+from agents_baseline import WORKFLOWS as AGENT_WORKFLOWS
 from baseline import WORKFLOWS
 from perdure_bench_nodes.activity import bench_noop
 from scale_baseline import WORKFLOWS as SCALE_WORKFLOWS
@@ -26,7 +28,12 @@ async def serve(settings: WorkerSettings, ready_fd: int | None) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     client = await connect(settings)
     polling = await start_polling(
-        make_worker(client, settings, workflows=[*WORKFLOWS, *SCALE_WORKFLOWS], activities=[bench_noop])
+        make_worker(
+            client,
+            settings,
+            workflows=[*WORKFLOWS, *SCALE_WORKFLOWS, *AGENT_WORKFLOWS],
+            activities=[bench_noop, *ACTIVITIES],
+        )
     )
     writer(ready_fd)({"ready": True, "pid": os.getpid()})
     await stop.wait()

@@ -1,5 +1,5 @@
-"""The demo: four real flows on a server and a worker of its own, no key needed. One worker is killed on the way, and
-the model is simulated.
+"""The demo: four real flows and an agent on a server and a worker of its own, no key needed. Workers are killed on the
+way, and the models are simulated.
 
     make demo            (or: python examples/demo.py; with --keep the server and its UI stay up at the end)
 
@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
@@ -25,7 +28,7 @@ from temporalio.api.enums.v1 import EventType
 from watch import Watcher
 
 from perdure import Client, Graph, PerdureError, RunHandle, RunResult
-from perdure_graph.events import ContainerNext
+from perdure_graph.events import ContainerNext, RunPaused
 from perdure_worker.embedded import EmbeddedStack, embedded
 from perdure_worker.settings import WorkerSettings
 
@@ -38,6 +41,9 @@ TEXT = "The workflow remembers where it was. The queue remembers the messages."
 JOB = {"status": "done", "polls": 4, "words": 11, "most_common": "the"}
 MESSAGE = "My invoice for order A-1042 was charged twice, please refund one of them"
 DESK = {"desk": "Billing", "details": {"order_number": "A-1042", "urgency": "low", "wants_refund": True}}
+CLAIM = "Order A1090 was charged twice, please refund the one in pounds"
+REFUND = {"order_id": "A1090", "amount": 100.79, "currency": "GBP", "attempt": 1}
+ROUNDS = [["find_order"], ["refund"], []]
 PYTHON = """\
 from pathlib import Path; from perdure import Graph, embedded
 inputs = {"orders_csv": Path("examples/order-batch/orders.csv").read_text(), "order_limit": 10_000}
@@ -196,6 +202,64 @@ async def ask(client: Client) -> Row:
     return Row("support-desk", "classifier, structured output, reply", time.monotonic() - began, wrong)
 
 
+async def refund(stack: EmbeddedStack, client: Client) -> Row:
+    """Have an agent look an order up and pay back, with a yes of a person; the worker dies right after the payment.
+
+    What it thinks is simulated. Its tools are real, and what they did is counted.
+    """
+    console.rule("6. An agent: it asks before it pays, and its worker is killed as it pays (simulated)", align="left")
+    began = time.monotonic()
+    watcher = Watcher(console)
+    run = await client.start_agent(HERE / "order-agent" / "agent.yml", CLAIM)
+    asked = 0
+    async for event in run.events():
+        watcher.show(event)
+        if isinstance(event, RunPaused):
+            asked += 1
+            watcher.line("[bold]here a person would answer; the demo does it itself: approve[/]")
+            (call,) = await run.approvals()
+            await run.approve(call.key)
+            booked = await payments(stack, run)
+            pid = stack.worker_pids[0]
+            await stack.kill_worker()
+            watcher.line(f"[bold red]kill -9 {pid}[/]: {len(booked)} refund is booked, and nobody has told the agent")
+            await stack.restart_worker()
+            watcher.line(
+                f"[bold green]started worker {stack.worker_pids[0]}[/]; the call is made again, with the same key, "
+                "when its heartbeats are missed"
+            )
+    result, thoughts = await run.result(), await run.thoughts()
+    console.print(Markdown(str(result.outputs.get("answer", result.error))))
+    booked = await payments(stack, run)
+    got = {"rounds": [[call["name"] for call in one.calls] for one in thoughts], "booked": booked, "asked": asked}
+    wrong = differing({"rounds": ROUNDS, "booked": [REFUND], "asked": 1}, got)
+    if not str(result.outputs.get("answer")).startswith("[simulated]"):
+        wrong = wrong or f"answer: {result.outputs.get('answer')!r}"
+    watcher.line(
+        f"the model was asked {len(thoughts)} times, a person {asked} time, and {len(booked)} refund is booked"
+    )
+    return Row("order-agent", "two tools, one approval, kill -9 in a refund", time.monotonic() - began, wrong)
+
+
+async def payments(stack: EmbeddedStack, run: RunHandle) -> list[dict[str, Any]]:
+    """Read what the tool has booked in the folder of the run; waits for the first."""
+    folder = stack.settings.runs_dir / run.run_id / "refunds"
+    async with asyncio.timeout(30):
+        while True:
+            texts = [file.read_text() for file in folder.glob("*.json")]
+            if texts and all(texts):
+                return [json.loads(text) for text in texts]
+            await asyncio.sleep(0.02)
+
+
+def script(folder: Path) -> Path:
+    """Write what the fake provider says in all examples."""
+    read = [yaml.safe_load((HERE / name / "model.yml").read_text()) for name in ("support-desk", "order-agent")]
+    path = folder / "model.yml"
+    path.write_text(yaml.safe_dump(read[0] | {"steps": [step for one in read for step in one["steps"]]}))
+    return path
+
+
 def conclude(rows: list[Row], total: float) -> None:
     """Print the table and how to do the same."""
     table = Table(title=f"{total:.1f} s in all", title_justify="left")
@@ -215,7 +279,11 @@ async def main(keep: bool = False) -> int:
     """Run the demo; 0 when every output is as expected."""
     began = time.monotonic()
     data = {"orders_csv": (HERE / "order-batch" / "orders.csv").read_text()}
-    with server_of("feed-digest").serve() as feed, server_of("job-poll").serve() as jobs:
+    with (
+        server_of("feed-digest").serve() as feed,
+        server_of("job-poll").serve() as jobs,
+        tempfile.TemporaryDirectory(prefix="perdure-demo-") as folder,
+    ):
         # Flows may not reach the machine they run on, except where the operator says so.
         os.environ["PERDURE_HTTP_ALLOW"] = f"{feed.address},{jobs.address}"
         settings = WorkerSettings(
@@ -223,7 +291,9 @@ async def main(keep: bool = False) -> int:
             log_level="error",
             graceful_shutdown_s=2.0,
             demo_model="start",
-            demo_script=HERE / "support-desk" / "model.yml",
+            demo_script=script(Path(folder)),
+            tools=HERE / "order-agent" / "tools.yml",
+            runs_dir=Path(folder) / "runs",
         )
         async with embedded(settings, ui=keep, progress=console.print) as stack:
             client = Client(stack.client, stack.task_queue, store=stack.store_url)
@@ -236,6 +306,7 @@ async def main(keep: bool = False) -> int:
                 await digest(client, feed),
                 await poll(client, jobs),
                 await ask(client),
+                await refund(stack, client),
             ]
             conclude(rows, time.monotonic() - began)
             if keep:

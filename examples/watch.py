@@ -10,6 +10,7 @@ from rich.panel import Panel
 
 from perdure import RunHandle, RunResult
 from perdure_graph.events import (
+    AgentThought,
     ContainerCompleted,
     ContainerNext,
     ContainerStarted,
@@ -37,6 +38,7 @@ class Watcher:
         self.inner: Counter[str] = Counter()
         self.length: dict[str, int] = {}
         self.writing = False
+        self.told: set[tuple[str, str, str]] = set()
 
     def line(self, text: str) -> None:
         """Print one line, never wrapped."""
@@ -63,7 +65,9 @@ class Watcher:
     def _written(self, event: TextChunk | TextRewind) -> None:
         """Print the pieces of the answer as they are written; the rest of it can be read in the outputs."""
         if isinstance(event, TextRewind):
-            self.console.print("\n  [dim]taken back, again:[/]")
+            # What an agent says before it uses a tool is a thought: it does not count, but nothing went wrong.
+            self.console.print("" if self.told else "\n  [dim]taken back, again:[/]")
+            self.writing = False
         elif event.live:
             self.console.print(("" if self.writing else "  > ") + escape(event.text), end="", soft_wrap=True)
             self.writing = True
@@ -76,6 +80,8 @@ class Watcher:
                 return f"retry {_place(event)}: {escape(event.error)}; attempt {event.retry_index + 1} follows"
             case NodeFinished():
                 return self._node(event)
+            case AgentThought():
+                return self._round(event)
             case ContainerStarted(length=length):
                 return f"...  {_place(event)}: {length} " + ("items" if "iteration" in event.type else "rounds at most")
             case ContainerNext(index=index) if index and index % 5 == 0:
@@ -100,6 +106,18 @@ class Watcher:
         tries = f", {event.attempts} attempts" if event.attempts > 1 else ""
         branch = f" -> {event.handle}" if event.handle else ""
         return f"{MARKS[event.status]} {_place(event)}{branch} [dim]{event.elapsed:.2f} s{tries}[/]"
+
+    def _round(self, event: AgentThought) -> str:
+        """Tell of the calls of a round that are over, once: a round is told of several times."""
+        lines: list[str] = []
+        for call in event.calls:
+            about = (event.thread, event.id, call["id"])
+            if call["status"] in ("done", "failed") and about not in self.told:
+                self.told.add(about)
+                mark = MARKS["succeeded" if call["status"] == "done" else "failed"]
+                said = f"[cyan]{escape(call['label'])}[/] {escape(str(call['arguments']))}"
+                lines.append(f"{mark} {said} [dim]->[/] {escape(call['observation'])}")
+        return "\n  ".join(lines)
 
     def _form(self, event: FormRequired) -> None:
         actions = "   ".join(f"[reverse] {escape(action.title)} [/]" for action in event.form.actions)

@@ -25,7 +25,7 @@ class Asked:
     """One request to a provider.
 
     user: the last user message; `tool_results` are those that came after it, if nothing else did.
-    texts: all text of the prompt.
+    texts: all text of the prompt. answers: what models said in it before; one may be several messages.
     forced: the tool that must be called; `choice` is `required` where it may be any.
     schema: of the object asked for, where the wire has a field for that.
     key: `key_hash` of the API key.
@@ -44,6 +44,7 @@ class Asked:
     tool_results: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     messages: int = 0
+    answers: int = 0
     images: int = 0
     tools: tuple[Tool, ...] = ()
     choice: Literal["auto", "none", "required"] = "auto"
@@ -64,10 +65,14 @@ class _Prompt:
     results: list[str] = field(default_factory=list[str])
     texts: list[str] = field(default_factory=list[str])
     messages: int = 0
+    answers: int = 0
     images: int = 0
+    answering: bool = False
 
     def add(self, role: str, text: str, images: int = 0) -> None:
         self.messages += 1
+        self.answers += role == "assistant" and not self.answering
+        self.answering = role == "assistant"
         self.images += images
         self.texts.append(text)
         if role in {"system", "developer"}:
@@ -116,6 +121,7 @@ def _known(prompt: _Prompt, tools: list[Tool], **rest: Any) -> dict[str, Any]:
         "tool_results": tuple(prompt.results),
         "texts": tuple(texts),
         "messages": prompt.messages,
+        "answers": prompt.answers,
         "images": prompt.images,
         "tools": tuple(tools),
         **rest,

@@ -38,6 +38,7 @@ class Match(_Frozen):
 
     model: a name, with `*` and `?` as in file names.
     nth: only the nth request, from 1, of those that the rest of this matches.
+    turn: the how manyth answer in its conversation this is, from 1; asked again, it is the same one.
     contains: in the last user message or the system text.
     has_tool: the name of a tool that the request offers.
     has_schema: whether the request asks for an object by a schema.
@@ -47,6 +48,7 @@ class Match(_Frozen):
 
     model: str | None = None
     nth: int | None = Field(default=None, ge=1)
+    turn: int | None = Field(default=None, ge=1)
     contains: str | None = None
     has_tool: str | None = None
     has_schema: bool | None = None

@@ -38,6 +38,7 @@ def matches(match: Match, asked: Asked) -> bool:
     return (
         asked.wire in wires
         and (match.model is None or fnmatchcase(asked.model, match.model))
+        and (match.turn is None or match.turn == asked.answers + 1)
         and (match.contains is None or match.contains in asked.user or match.contains in asked.system)
         and (match.has_tool is None or any(tool.name == match.has_tool for tool in asked.tools))
         and (match.has_schema is None or match.has_schema == (asked.schema is not None))

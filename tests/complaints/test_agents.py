@@ -1,6 +1,6 @@
 """Complaint 16: something that goes round in circles ends by name, and what it had so far can be read.
 
-Agents bring a detector of their own; until then loops are what can go round.
+These are loops; agents, which have a detector of their own, are in `test_agent_limits`.
 """
 
 from __future__ import annotations

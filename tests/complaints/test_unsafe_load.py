@@ -234,7 +234,8 @@ YAML_LOADERS = frozenset({"load", "load_all", "unsafe_load", "unsafe_load_all", 
 YAML_LOADERS_OF_OBJECTS = YAML_LOADERS | {"UnsafeLoader", "FullLoader", "CLoader"}
 
 # What may: the child processes that run users' code behind the sandbox, the list of our own node files, installed
-# entry points, and modules named by constants: ours, and the SDKs of model providers.
+# entry points, modules named by constants (ours, and the SDKs of model providers), and the modules of tools that the
+# operator's own file names: no graph, agent or model can name one.
 ALLOWED = {
     "activities/perdure_activities/models/declared/load.py": {"entry_points"},
     "activities/perdure_activities/models/warming.py": {"import_module"},
@@ -243,7 +244,9 @@ ALLOWED = {
     "activities/perdure_activities/sandbox/child_v8.py": {"eval"},
     "activities/perdure_activities/sandbox/templates.py": {"find_spec"},
     "activities/perdure_activities/sandbox/v8.py": {"find_spec"},
+    "activities/perdure_activities/tools/sources.py": {"entry_points", "import_module", "spec_from_file_location"},
     "workflows/perdure_graph/nodes/__init__.py": {"import_module", "entry_points"},
+    "worker/perdure_worker/agents.py": {"import_module"},
     "worker/perdure_worker/doctor.py": {"import_module"},
     "worker/perdure_worker/plugins.py": {"import_module", "entry_points"},
     "client/perdure/__init__.py": {"import_module"},

@@ -65,6 +65,14 @@ async def hang() -> str:
     return ""
 
 
+@server.tool()
+async def book(what: str, seconds: float = 0) -> str:
+    """Do what must not be done twice, and say nothing of that."""
+    note(tool="book", what=what)
+    await asyncio.sleep(seconds)
+    return f"booked {what}"
+
+
 class Sum(BaseModel):
     total: int
 
@@ -108,6 +116,18 @@ def error(message: str) -> str:
 def env() -> dict[str, str]:
     """Show the environment."""
     return dict(os.environ)
+
+
+@server.tool()
+def arguments() -> str:
+    """Note what it was started with."""
+    texts = [value for name, value in sorted(os.environ.items(), key=_number) if name.startswith("TEXT_")]
+    note(tool="arguments", given=sys.argv[1:], env=texts)
+    return "noted"
+
+
+def _number(entry: tuple[str, str]) -> int:
+    return int(entry[0].removeprefix("TEXT_")) if entry[0].startswith("TEXT_") else -1
 
 
 @server.tool()

@@ -59,6 +59,29 @@ async def test_the_first_step_that_matches_and_is_not_used_up(fake: FakeProvider
     assert (await say(fake, "once"), len(await fake.journal())) == ("first", 1)
 
 
+async def test_a_turn_is_told_by_the_conversation(fake: FakeProvider) -> None:
+    steps: list[Any] = [{"match": {"turn": turn}, "reply": f"answer {turn}"} for turn in (1, 2)]
+    await fake.script(Script.model_validate({"steps": steps}))
+    call = {"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+    said: list[Any] = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "found"},
+    ]
+    async with AsyncOpenAI(api_key="sk-1", base_url=fake.openai_url, max_retries=0) as client:
+        for length, answer in ((1, "answer 1"), (3, "answer 2"), (1, "answer 1"), (3, "answer 2")):
+            reply = await client.chat.completions.create(model="m", messages=said[:length])
+            assert reply.choices[0].message.content == answer
+        # One answer in two pieces: over this wire each is an item of its own.
+        items: list[Any] = [
+            said[0],
+            {"role": "assistant", "content": "let me see"},
+            {"type": "function_call", "call_id": "c", "name": "find", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "found"},
+        ]
+        assert (await client.responses.create(model="m", input=items)).output_text == "answer 2"
+
+
 async def test_keys_are_in_the_journal_only_as_hashes(fake: FakeProvider) -> None:
     await fake.reset()
     canary = "sk-canary-4711"

@@ -17,6 +17,7 @@ from tools.support import call, perform, support, written
 from perdure_activities.tools import Secret, Setting, ToolCallContext, ToolFault, tool
 from perdure_activities.tools.activity import ATTEMPTS, folder_of, run_tool
 from perdure_activities.tools.config import ToolsConfig
+from perdure_graph.agents.limits import digest
 from perdure_graph.agents.tools import FileOut, JsonOut, LinkOut, TextOut, ToolPart, VariableOut
 from perdure_graph.models.messages import ToolMessage, text_of
 from perdure_graph.values import FILE_IDENTITY
@@ -83,12 +84,12 @@ async def test_a_result_is_in_the_thread_and_only_its_beginning_in_the_reply(
 ) -> None:
     async with support(tmp_path, config, ENVIRON) as given:
         result = await perform(given, asked("long", user="u1", parameters={"level": "high"}, max_bytes=9_000))
-        assert (result.kept, len(result.text), result.error_kind, result.parts) == (True, 2_000, None, ())
+        assert (result.kept, len(result.text), result.error_kind, result.parts) == (True, 501, None, ())
         (stored,) = (await given.threads.pick("run/agent", [2])).values()
         message = ToolMessage.model_validate(stored)
         assert (message.call_id, message.name) == ("c1", "act")
         assert len(text_of(message).encode()) <= 9_000
-        assert result.size == len(text_of(message))
+        assert (result.size, result.digest) == (len(text_of(message)), digest(text_of(message)))
         assert "left out" in text_of(message)
         assert calls == [("long", "high", "run/k#1", 1, "u1")]
 

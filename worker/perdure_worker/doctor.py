@@ -58,6 +58,7 @@ def examine(settings: WorkerSettings) -> list[Check]:
         _writable("cache folder", settings.cache_dir),
         *([] if settings.db is None else [_writable("database folder", settings.db.parent)]),
         *_models(settings),
+        *_tools(settings),
     ]
 
 
@@ -203,6 +204,27 @@ def _deployment(one: Deployed) -> Check:
         lacking, how = f"{', '.join(unset)} is not set", "Set it in the environment of the worker."
     detail = f"{about}; {lacking}" if lacking else about
     return Check(name=f"model deployment {one.name}", ok=not lacking, detail=detail, how_to_get=how, required=False)
+
+
+def _tools(settings: WorkerSettings) -> list[Check]:
+    """Examine the tools file, where one is named; `perdure tools check` looks at what it names."""
+    if settings.tools is None:
+        return []
+    name, how = "tools file", "`perdure tools check` says more (docs/tools.md)."
+    try:
+        from perdure_activities.tools.config import ToolsConfig
+
+        from .tools_needs import needs_of
+
+        needs = needs_of(ToolsConfig.of_file(settings.tools.expanduser()), os.environ)
+    except ImportError as error:
+        how = "pip install 'perdure[worker]'"
+        return [Check(name=name, ok=False, detail=f"cannot be read here: {error}", how_to_get=how)]
+    except PerdureError as error:
+        return [Check(name=name, ok=False, detail=str(error), how_to_get="Correct it: docs/tools.md.")]
+    lacking = "; ".join(f"{one.kind} {one.name}: {one.detail}" for one in needs if not one.ok)
+    detail = f"{settings.tools}: {lacking}" if lacking else str(settings.tools)
+    return [Check(name=name, ok=not lacking, detail=detail, how_to_get=how, required=False)]
 
 
 def _disk(folder: Path) -> Check:

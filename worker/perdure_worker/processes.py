@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from perdure_graph.errors import PlatformError
 
+from .agents import equipped
 from .child import Child, spawn
 from .models import asking
 from .runtime import Polling, make_worker, start_polling
@@ -121,7 +122,9 @@ async def start_here(client: Client, settings: WorkerSettings) -> WorkerHere:
     async with AsyncExitStack() as cleanup:
         recorder = await cleanup.enter_async_context(recording(settings))
         models = await cleanup.enter_async_context(asking(settings, recorder))
-        polling = await start_polling(make_worker(client, settings, recorder=recorder, models=models))
+        agents = await cleanup.enter_async_context(equipped(settings, recorder, models))
+        worker = make_worker(client, settings, recorder=recorder, models=models, agents=agents)
+        polling = await start_polling(worker)
         models.warm()
         return WorkerHere(polling, cleanup.pop_all())
 

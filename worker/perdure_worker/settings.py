@@ -50,7 +50,7 @@ class WorkerSettings(PayloadSettings):
     demo_model: base URL of a fake provider that answers for every model, `http://host:port/v1`, instead of `models`;
         with `start` an embedded stack starts one of its own.
     demo_script: what that one is to say (YAML, docs/models.md); without it, it makes answers up.
-    tools: file that says where tools come from (docs/agents.md); without it there are the built-in ones and those of
+    tools: file that says where tools come from (docs/tools.md); without it there are the built-in ones and those of
         installed packages.
     runs_dir: where each run has a folder for the files of its tools; workers that serve one queue must share it.
     ui_port: port of the embedded server's web UI; None takes a free one when a UI is asked for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,20 +84,22 @@ class Round:
         )
 
 
-def prompt(given: Round, counter: TokenCounter) -> Prompt:
+def prompt(given: Round, counter_of: Callable[[], TokenCounter]) -> Prompt:
     """Put a round together so that it fits.
 
     Results of tools are cut first where the run alone is too long, the oldest first; then as many of the past turns go
-    along as fit, the newest; then the answer is limited to what is left.
+    along as fit, the newest; then the answer is limited to what is left. counter_of: gives what counts; the first time
+    that takes a second, so only where it is needed.
     """
     model, tools, parameters = given.model, given.tools, given.effect.model.completion_params
     whole = given.messages(given.thread, given.turns)
     if model.window is None:
-        turns = fitting(given.turns, room(None, 0, None), counter.count)
+        turns = fitting(given.turns, room(None, 0, None), counter_of().count) if given.turns else ()
         return Prompt(given.request(given.messages(given.thread, turns), parameters), _dropped(given, turns))
     limit = int(_SHARE * model.window)
     if _most(whole, tools) <= min(limit, model.window - model.reserved):
         return Prompt(given.request(whole, parameters))
+    counter = counter_of()
     thread, shortened = given.thread, 0
     size = counter.count(given.messages(thread, ()), tools)
     if size > limit:

@@ -67,7 +67,8 @@ async def asked(support: AgentSupport, effect: AskRound, attempt: int) -> RoundA
 
 
 def _prompt(given: Round, counters: Counters) -> Prompt:
-    return prompt(given, counters.counter_for(given.model.target.provider, given.model.target.model))
+    target = given.model.target
+    return prompt(given, lambda: counters.counter_for(target.provider, target.model))
 
 
 async def _before(support: AgentSupport, effect: AskRound) -> tuple[Opening, list[Message]]:

@@ -84,6 +84,7 @@ def _facts(registry: Registry, name: str, use: ToolUse, declaration: ToolDeclara
         use=use,
         runner=declaration.runner,
         retry=declaration.retry,
+        interrupted=declaration.interrupted,
         approval=registry.approval(use, declaration),
         sequential=declaration.sequential,
         timeout_s=declaration.timeout_s,

@@ -121,6 +121,8 @@ async def load(
         raise ModelFault("bad_request", f"the messages hold {len(parts)} files; a request takes {MAX_FILES} at most")
     for part in parts.values():
         _check(part, features)
+    if not parts:
+        return {}
     reader = _Reader(store or default_store(), by_url, settings or NetSettings(), resolver)
     # One after another: what they hold together is bounded as well.
     loaded: dict[str, LoadedFile] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +46,7 @@ def misfit(value: Any, schema: Schema) -> Misfit | None:
 
     try:
         validator = _validator(schema)
-        validator.check_schema(schema)
+        _check(schema)
         # The first will do: a long list can be wrong in each of its items.
         errors = islice(validator.iter_errors(value), 1)
         error = cast("Callable[..., ValidationError | None]", best_match)(errors)
@@ -69,6 +71,22 @@ def _validator(schema: Any) -> Validator:
     # Without a registry of its own a validator fetches remote references, past the guarded door.
     kind = validator_for(schema, default=Draft202012Validator)
     return kind(schema, registry=Registry())
+
+
+def _check(schema: Schema) -> None:
+    """Hold a schema against that of schemas. That takes longer than all else here, and tools keep theirs."""
+    try:
+        text = json.dumps(schema)
+    except (TypeError, ValueError):
+        _validator(schema).check_schema(schema)
+    else:
+        _check_once(text)
+
+
+@functools.lru_cache(512)
+def _check_once(text: str) -> None:
+    schema = json.loads(text)
+    _validator(schema).check_schema(schema)
 
 
 def _path(parts: list[str | int]) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 from pydantic import TypeAdapter
@@ -16,6 +17,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from perdure_graph.agents.effects import RunTool, ToolResult
+from perdure_graph.agents.limits import digest
+from perdure_graph.agents.thoughts import BEGINNING
 from perdure_graph.agents.tools import ToolPart
 from perdure_graph.errors import PlatformError
 from perdure_graph.models.messages import TextPart, ToolMessage, text_of
@@ -35,8 +38,8 @@ from .secrets import without
 ATTEMPTS = 3
 RETRIED = "ToolFault"
 
-# Of a text that is in the store.
-_MOST_SHOWN = 2_000
+# Of a text that is in the store: what events show of it, and a little more, so that they say that it was cut.
+_MOST_SHOWN = BEGINNING + 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _PARTS: TypeAdapter[tuple[ToolPart, ...]] = TypeAdapter(tuple[ToolPart, ...])
 
@@ -166,7 +169,7 @@ class Running:
         kept = await self._keep(text)
         if kept is None:
             return whole
-        return whole.model_copy(update={"text": kept[:_MOST_SHOWN], "size": len(kept), "kept": True})
+        return whole.model_copy(update=_beginning(kept))
 
     async def _keep(self, text: str) -> str | None:
         """Put the message of the call into its thread; gives the text that is there then, None if the store is away."""
@@ -196,8 +199,7 @@ class Running:
         message = ToolMessage.model_validate(found[effect.position])
         if message.call_id != effect.call_id:
             return None
-        text = text_of(message)
-        return ToolResult(text=text[:_MOST_SHOWN], size=len(text), kept=True, elapsed=self._elapsed())
+        return ToolResult(**_beginning(text_of(message)), elapsed=self._elapsed())
 
     @property
     def _retry(self) -> RetryClass:
@@ -205,6 +207,12 @@ class Running:
 
     def _elapsed(self) -> float:
         return round(time.monotonic() - self.began, 3)
+
+
+def _beginning(text: str) -> dict[str, Any]:
+    """Tell of a text that the store has."""
+    shown = text[:_MOST_SHOWN]
+    return {"text": shown, "size": len(text), "digest": "" if shown == text else digest(text), "kept": True}
 
 
 def folder_of(runs_dir: Path, run_id: str) -> Path:

@@ -129,7 +129,7 @@ class ToolsConfig(Part):
             data = {key: value for key, value in reading.data.items() if not key.startswith("x-")}
             config = validated(cls, data, path, reading)
         except BadModelsFile as error:
-            raise BadToolsFile(str(error).replace("docs/models.md", "docs/agents.md")) from None
+            raise BadToolsFile(str(error).replace("docs/models.md", "docs/tools.md")) from None
         config._source = path
         return config
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, JsonValue, PydanticUserError, TypeAdapter
 from pydantic_core import PydanticSerializationError, PydanticUndefined, to_jsonable_python
 
 from perdure_graph.agents.config import Approval, ToolType
-from perdure_graph.agents.tools import FileOut, JsonOut, LinkOut, TextOut, ToolPart, VariableOut
+from perdure_graph.agents.tools import FileOut, Interrupted, JsonOut, LinkOut, TextOut, ToolPart, VariableOut
 from perdure_graph.options import RetryClass
 
 from ..files import default_store
@@ -130,6 +130,7 @@ def tool(
     label: str = "",
     description: str | None = None,
     retry: RetryClass = "keyed",
+    interrupted: Interrupted = "ask",
     approval: Approval = "never",
     sequential: bool = False,
     timeout_s: float = 60.0,
@@ -145,6 +146,7 @@ def tool(
     label: str = "",
     description: str | None = None,
     retry: RetryClass = "keyed",
+    interrupted: Interrupted = "ask",
     approval: Approval = "never",
     sequential: bool = False,
     timeout_s: float = 60.0,
@@ -154,7 +156,8 @@ def tool(
     provider: id under which graphs and agents name it; the last part of its module's name by default.
     description: for the model; that of the docstring by default.
     retry: `safe` if calling it again changes nothing, `keyed` if it makes use of the context's key, `never` if it
-        must not be called again after a crash.
+        must not be called again after a crash; `interrupted` then says whether somebody is asked what became of the
+        call, or the model is told that nobody knows.
     approval: whether a person must say yes. sequential: not beside other calls of the same round.
 
     Raises:
@@ -172,6 +175,7 @@ def tool(
             description=about if description is None else description,
             parameters=signature.parameters(),
             retry=retry,
+            interrupted=interrupted,
             approval=approval,
             sequential=sequential,
             timeout_s=timeout_s,

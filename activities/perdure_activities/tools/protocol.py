@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from perdure_graph.agents.config import Approval, ToolType, ToolUse
-from perdure_graph.agents.tools import Runner, ToolErrorKind, ToolPart
+from perdure_graph.agents.tools import Interrupted, Runner, ToolErrorKind, ToolPart
 from perdure_graph.errors import PerdureError
 from perdure_graph.options import RetryClass
 
@@ -56,7 +56,8 @@ class ToolDeclaration(BaseModel):
     """A tool as it is known before it runs.
 
     retry: how a call may be repeated when its worker dies: `safe` changes nothing, `keyed` is told the call's key,
-        `never` asks an operator.
+        `never` is not repeated: `interrupted` says whether an operator is asked what became of it, or an agent's model
+        is told that nobody knows.
     approval: whether a person must say yes. sequential: not beside other calls of the same round.
     runner: what performs it; `flow` or agent of a child are in the `ToolUse` that the registry gives (`complete`).
     open: whether it takes arguments that are no parameters.
@@ -71,6 +72,7 @@ class ToolDeclaration(BaseModel):
     description: str = ""
     parameters: tuple[ToolParameter, ...] = ()
     retry: RetryClass = "keyed"
+    interrupted: Interrupted = "ask"
     approval: Approval = "never"
     sequential: bool = False
     timeout_s: float = Field(default=60.0, gt=0)

@@ -43,7 +43,8 @@ class ToolRegistry:
         self._python = PythonSources(self.config)
         self._packages = PackageSources()
         self._apis: dict[str, ToolSource] = {}
-        self._servers: dict[str, ToolSource] | None = None
+        # Made now: which programs their commands are is decided by PATH as it is when the worker starts.
+        self._servers = mcp_sources(self.config, self._environ, self.credential)
         self._tools: dict[tuple[str, str], Mapping[str, Tool]] = {}
 
     async def find(self, use: ToolUse) -> Tool:
@@ -71,6 +72,11 @@ class ToolRegistry:
                 return await self._among(use, self._api(use))
             case "mcp":
                 return await self._among(use, self._mcp(use))
+
+    async def sources(self) -> Sequence[ToolSource]:
+        """Give all sources; what they come from is opened only when their tools are asked for."""
+        apis = [source for one in self.config.openapi for source in self._api(_of_api(one.id))]
+        return [*self._builtin.values(), *await self._custom(), *apis, *self._servers.values()]
 
     def complete(self, use: ToolUse) -> ToolUse:
         """Put the graph, or the agent, of a `workflow` or `agent` into a use that only names it.
@@ -130,7 +136,7 @@ class ToolRegistry:
 
     async def close(self) -> None:
         """Close all sources."""
-        sources = [*self._builtin.values(), *self._apis.values(), *(self._servers or {}).values()]
+        sources = [*self._builtin.values(), *self._apis.values(), *self._servers.values()]
         for result in await asyncio.gather(*(each.close() for each in sources), return_exceptions=True):
             if isinstance(result, BaseException):
                 _log.warning("a source of tools did not close", reason=str(result))
@@ -152,13 +158,14 @@ class ToolRegistry:
 
     def _api(self, use: ToolUse) -> Sequence[ToolSource]:
         name = use.provider_id
-        if name not in self._apis and (source := api_source(self.config, name)) is not None:
+        if name not in self._apis and (source := self._document(name)) is not None:
             self._apis[name] = source
         return self._one_of(use, [one.id for one in self.config.openapi], self._apis, "openapi")
 
+    def _document(self, name: str) -> ToolSource | None:
+        return api_source(self.config, name, self._environ, self.credential)
+
     def _mcp(self, use: ToolUse) -> Sequence[ToolSource]:
-        if self._servers is None:
-            self._servers = mcp_sources(self.config, self._environ, self.credential)
         return self._one_of(use, [one.id for one in self.config.mcp], self._servers, "mcp")
 
     def _one_of(
@@ -203,6 +210,10 @@ class ToolRegistry:
         if key not in self._tools:
             self._tools[key] = {tool.declaration.name: tool for tool in await source.tools()}
         return self._tools[key]
+
+
+def _of_api(provider_id: str) -> ToolUse:
+    return ToolUse(provider_type="api", provider_id=provider_id, tool_name="")
 
 
 def _there_are(names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -21,6 +22,9 @@ from .custom import FunctionTool
 from .protocol import Tool, ToolFault, ToolSource
 
 Credentials = Callable[[str], Awaitable[Mapping[str, str]]]
+
+# Agents ask for several tools at once, and a module that is only half imported has only half of its tools.
+_IMPORTING = threading.Lock()
 
 
 class FixedSource:
@@ -79,6 +83,10 @@ class PythonSources:
         return self._found
 
     def _load(self) -> list[ToolSource]:
+        with _IMPORTING:
+            return self._imported()
+
+    def _imported(self) -> list[ToolSource]:
         broken: list[ToolSource] = []
         tools: list[FunctionTool] = []
         for name in self._config.python:
@@ -168,6 +176,8 @@ def _by_provider(tools: Iterable[FunctionTool]) -> list[ToolSource]:
 
 def mcp_sources(config: ToolsConfig, environ: Mapping[str, str], credentials: Credentials) -> dict[str, ToolSource]:
     """Make a source of each MCP server, by its id; none is started before its tools are asked for."""
+    if not config.mcp:
+        return {}
     from .mcp import McpSource
     from .mcp.commands import AllowedCommands
 
@@ -178,9 +188,13 @@ def mcp_sources(config: ToolsConfig, environ: Mapping[str, str], credentials: Cr
     }
 
 
-def api_source(config: ToolsConfig, provider_id: str) -> ToolSource | None:
+def api_source(
+    config: ToolsConfig, provider_id: str, environ: Mapping[str, str], credentials: Credentials
+) -> ToolSource | None:
     """Make the source of an OpenAPI document; its file is read when its tools are asked for."""
     from .openapi import OpenAPITools
 
     found = next((one for one in config.openapi if one.id == provider_id), None)
-    return None if found is None else OpenAPITools(found, config.folder)
+    if found is None:
+        return None
+    return OpenAPITools(found, config.folder, credentials=credentials, environ=environ)

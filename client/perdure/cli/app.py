@@ -33,9 +33,11 @@ from .arguments import (
     Run,
     RunId,
 )
+from .memories_cmd import memories
 from .models_cmd import models
 from .payloads_cmd import blobs, codec_server
 from .store_cmd import store
+from .tools_cmd import tools
 from .versions_cmd import deployment, replay
 
 if TYPE_CHECKING:
@@ -389,9 +391,11 @@ app.command()(deny)
 app.command()(thoughts)
 app.add_typer(blobs)
 app.add_typer(deployment)
+app.add_typer(memories)
 app.add_typer(models)
 app.command()(replay)
 app.add_typer(store)
+app.add_typer(tools)
 app.command()(codec_server)
 
 

@@ -1,6 +1,7 @@
 """`make crash`: kill everything that a run needs, one thing at a time, and count what is lost.
 
-PYTHONPATH=tests python -m crash.matrix [--only worker,server,postgres,blobs,pause,stop] [--every N] [--parallel N]
+PYTHONPATH=tests python -m crash.matrix [--only worker,server,postgres,blobs,pause,stop,agent,agent-pause] [--every N]
+    [--parallel N]
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 from fakes.postgres import binaries, postgres
 
+from .agents import agents_standing, pause_between, pause_within, points
 from .commands import pause_all, stop_all
 from .outages import blobs_away, postgres_away
 from .play import Done, Outcome, settled, undisturbed
@@ -31,7 +33,7 @@ from .workers import blows, kill_workers
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to kill: every which event, and how many random moments of each other kind."""
+    """How much to kill: every which moment where all have their turn, and how many random ones of each other kind."""
 
     every: int = 1
     parallel: int = 6
@@ -47,7 +49,7 @@ async def worker(target: Target, plan: Plan, _chance: random.Random, done: Done)
     async with standing(target) as stand:
         seats = [await stand.seat() for _ in range(plan.parallel)]
         calm = await undisturbed(stand, seats[0])
-        await kill_workers(stand, seats, calm, blows(calm)[plan.every // 2 :: plan.every], done)
+        await kill_workers(stand, seats, calm, blows(stand, calm)[plan.every // 2 :: plan.every], done)
 
 
 async def server(target: Target, plan: Plan, chance: random.Random, done: Done) -> None:
@@ -71,6 +73,22 @@ async def pause(target: Target, plan: Plan, chance: random.Random, done: Done) -
         await pause_all(stand, *await settled(stand), plan.pauses, chance, done)
 
 
+async def agent(target: Target, plan: Plan, _chance: random.Random, done: Done) -> None:
+    async with agents_standing(target) as ground:
+        stand = ground.stand
+        seats = [await stand.seat() for _ in range(plan.parallel)]
+        calm = await undisturbed(stand, seats[0])
+        await kill_workers(stand, seats, calm, blows(stand, calm)[plan.every // 2 :: plan.every], done)
+
+
+async def agent_pause(target: Target, plan: Plan, _chance: random.Random, done: Done) -> None:
+    async with agents_standing(target, file=True) as ground:
+        seat, calm = await settled(ground.stand)
+        some = points()[plan.every // 2 :: plan.every]
+        await pause_between(ground.stand, seat, calm, some, done)
+        await pause_within(ground, seat, calm, some, done)
+
+
 async def stop(target: Target, plan: Plan, chance: random.Random, done: Done) -> None:
     async with standing(target) as stand:
         await stop_all(stand, *await settled(stand), plan.stops, chance, done)
@@ -85,6 +103,8 @@ KINDS: dict[str, Kind] = {
     "blobs": blobs,
     "pause": pause,
     "stop": stop,
+    "agent": agent,
+    "agent-pause": agent_pause,
 }
 
 
@@ -121,7 +141,7 @@ async def _safely(kind: str, target: Target, plan: Plan, done: Done) -> None:
 def _parse(argv: list[str] | None) -> tuple[Plan, list[str]]:
     plan = Plan()
     parser = argparse.ArgumentParser(prog="python -m crash.matrix", description=__doc__)
-    parser.add_argument("--every", type=int, default=plan.every, help="kill the worker at each Nth moment only")
+    parser.add_argument("--every", type=int, default=plan.every, help="only each Nth moment, where all have their turn")
     parser.add_argument("--parallel", type=int, default=plan.parallel, help="runs whose workers are killed, at a time")
     parser.add_argument("--only", default=",".join(KINDS), help=f"some of {','.join(KINDS)}")
     parser.add_argument("--seed", type=int, default=plan.seed, help="of the random moments")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
+
+from temporalio.service import RPCError
 
 from perdure_graph.errors import PerdureError
 
@@ -25,7 +28,7 @@ async def pause_all(stand: Stand, seat: Seat, calm: Undisturbed, count: int, cha
     for first in range(0, count, _AT_ONCE):
         pausing = [_paused(stand, seat, calm, chance) for _ in range(min(count - first, _AT_ONCE))]
         paused = list(await asyncio.gather(*pausing))
-        for outcome in await _restarted(stand, seat, paused, calm):
+        for outcome in await restarted(stand, seat, paused, calm):
             done(outcome)
 
 
@@ -36,18 +39,39 @@ async def _paused(stand: Stand, seat: Seat, calm: Undisturbed, chance: random.Ra
         moment = calm.moment(chance)
         outcome = Outcome(PAUSE_KIND, run.case, str(moment))
         if await struck_at(run, moment) and await accepted(lambda run=run: run.handle.pause("a drill")):
-            async with asyncio.timeout(_REST_LIMIT_S):
-                while (await run.handle.status()).status != "paused":
-                    await asyncio.sleep(_AGAIN_S)
+            await rested(run)
             return run, outcome
         await run.result()
 
 
-async def _restarted(stand: Stand, seat: Seat, paused: list[tuple[Run, Outcome]], calm: Undisturbed) -> list[Outcome]:
+async def rested(run: Run) -> None:
+    """Wait until a run is at rest.
+
+    Raises:
+        TimeoutError: it goes on.
+    """
+    async with asyncio.timeout(_REST_LIMIT_S):
+        while True:
+            with suppress(PerdureError, RPCError):
+                if (await run.handle.status()).status == "paused" or run.task.done():
+                    return
+            await asyncio.sleep(_AGAIN_S)
+
+
+async def restarted(
+    stand: Stand, seat: Seat, paused: list[tuple[Run, Outcome]], calm: Undisturbed, *, at_rest: bool = True
+) -> list[Outcome]:
+    """Kill server and worker under runs that were paused, start new ones, resume the runs and look at their ends.
+
+    at_rest: whether the runs are; else they come to rest on the new ones.
+    """
     before = {run.case: len(stand.target.of(run.case)) for run, _ in paused}
     await asyncio.gather(stand.kill_server(), seat.kill())
     await stand.restart_server()
     await seat.start()
+    if not at_rest:
+        await asyncio.gather(*(rested(run) for run, _ in paused))
+        before = {run.case: len(stand.target.of(run.case)) for run, _ in paused}
     await asyncio.sleep(QUIET_S)
 
     async def resumed(run: Run, outcome: Outcome) -> Outcome:
@@ -82,7 +106,7 @@ async def _stopped(stand: Stand, seat: Seat, moment: Moment) -> Outcome:
     returned = time.time()
     result = await run.result()
     await asyncio.sleep(QUIET_S)
-    found = await histories(stand.temporal, run.handle.run_id)
+    found = await histories(stand.temporal, run.handle.run_id, stand.piece.scopes)
     late = [f"{scope or 'run'}:{key}" for scope, key, at in effects(found) if at > returned]
     stray = [f"{one.what} ({one.at - returned:.3f} s)" for one in stand.target.of(run.case) if one.at > returned]
     outcome.doubled += [f"effect {name} started after the stop" for name in (*late, *stray)]

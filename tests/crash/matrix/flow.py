@@ -8,9 +8,11 @@ from collections import Counter
 from typing import Any
 
 from fakes.graphs import code, document, end, node, start, template
-from perdure import Graph, RunOptions
+from perdure import Client, Graph, RunHandle, RunOptions
 from perdure_graph.graph import NodeSpec
 from perdure_graph.options import NodeOptions
+
+from .piece import Piece
 
 ROWS = 2
 ROUNDS = 2
@@ -21,6 +23,7 @@ WINDOW = 2
 FORM = "approve"
 ANSWER = {"note": "fine"}
 UNANSWERED_S = 0.5
+SCOPES = ("", *(f"bulk[{first}-{first + WINDOW - 1}]" for first in range(0, BULK, WINDOW)))
 
 # Larger than the threshold from which values live in the blob store, see `stand`.
 PAPER = "".join(random.Random(4).choices(string.ascii_letters + string.digits, k=4000))
@@ -208,3 +211,10 @@ def graph(url: str) -> Graph:
         ("total", "end"),
     ]
     return Graph.from_document(document(nodes, edges))
+
+
+async def _start(client: Client, url: str, case: str, run_id: str) -> RunHandle:
+    return await client.start(graph(url), inputs(case), run_id=run_id, options=OPTIONS)
+
+
+PIECE = Piece(_start, effects, "partial-succeeded", SCOPES, form=FORM, answer=ANSWER)

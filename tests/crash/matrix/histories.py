@@ -15,11 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from perdure_graph.effects import RecordEvents
 
-from . import flow
-
 _SOON_S = 0.02
-WINDOWS = tuple(f"bulk[{first}-{first + flow.WINDOW - 1}]" for first in range(0, flow.BULK, flow.WINDOW))
-SCOPES = ("", *WINDOWS)
 
 _SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 _DONE_BY_A_WORKER = {
@@ -31,7 +27,7 @@ _DONE_BY_A_WORKER = {
 
 @dataclass(frozen=True)
 class Moment:
-    """A history event of a run: its number in the history of the run (scope "") or of one of its windows."""
+    """A history event of a run: its number in the history of the run (scope "") or of something below it."""
 
     scope: str
     number: int
@@ -39,19 +35,39 @@ class Moment:
     def __str__(self) -> str:
         return f"{self.scope or 'run'}#{self.number}"
 
+    def is_at(self, event: HistoryEvent) -> bool:
+        """Whether it is there with an event."""
+        return event.event_id >= self.number
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The moment at which a scope asks for an effect, by its key."""
+
+    scope: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.scope or 'run'}:{self.key}"
+
+    def is_at(self, event: HistoryEvent) -> bool:
+        """Whether it is there with an event."""
+        asked = event.activity_task_scheduled_event_attributes
+        return event.event_type == _SCHEDULED and asked.activity_id == self.key
+
 
 def workflow_id(run_id: str, scope: str) -> str:
     """Id of the workflow that holds a scope of a run."""
     return f"{run_id}/{scope}" if scope else run_id
 
 
-async def reached(temporal: TemporalClient, run_id: str, moment: Moment) -> bool:
+async def reached(temporal: TemporalClient, run_id: str, moment: Moment | Asked) -> bool:
     """Wait, by long polls, until an event is there; False when the history ends before."""
     handle = temporal.get_workflow_handle(workflow_id(run_id, moment.scope))
     while True:
         try:
             async for event in handle.fetch_history_events(wait_new_event=True):
-                if event.event_id >= moment.number:
+                if moment.is_at(event):
                     return True
             return False
         except RPCError as error:
@@ -60,10 +76,10 @@ async def reached(temporal: TemporalClient, run_id: str, moment: Moment) -> bool
             await asyncio.sleep(_SOON_S)
 
 
-async def histories(temporal: TemporalClient, run_id: str) -> dict[str, list[HistoryEvent]]:
-    """Read the histories of a run and its windows, by scope; a scope that never began has none."""
+async def histories(temporal: TemporalClient, run_id: str, scopes: Iterable[str]) -> dict[str, list[HistoryEvent]]:
+    """Read the histories of a run and what is below it, by scope; a scope that never began has none."""
     found: dict[str, list[HistoryEvent]] = {}
-    for scope in SCOPES:
+    for scope in scopes:
         handle = temporal.get_workflow_handle(workflow_id(run_id, scope))
         try:
             found[scope] = [event async for event in handle.fetch_history_events()]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import itertools
+import json
 import random
 import time
 from collections import Counter
@@ -19,9 +21,8 @@ from perdure_graph.errors import CommandRefused, PerdureError
 from perdure_graph.events import Event
 from perdure_graph.request import RunResult
 
-from . import flow
-from .histories import SCOPES, Moment, asked_twice, histories, reached
-from .recorded import OF_PAUSES, complete, lasting, recorded
+from .histories import Asked, Moment, asked_twice, histories, reached
+from .recorded import complete, lasting, recorded
 from .stand import Seat, Stand
 
 LIMIT_S = 100.0
@@ -36,6 +37,7 @@ class Outcome:
     """How a case went. Times in seconds; `struck` is False when the run ended before its moment came.
 
     redelivered: requests with a key that the target knew already, and so did not perform again.
+    model_calls, asked_again: answers of models, and requests to them whose answer got lost.
     recovery: from the blow to the first progress after it. delay: how much later than undisturbed the run ended.
     """
 
@@ -46,6 +48,8 @@ class Outcome:
     lost: list[str] = field(default_factory=list[str])
     doubled: list[str] = field(default_factory=list[str])
     redelivered: int = 0
+    model_calls: int = 0
+    asked_again: int = 0
     recovery: float | None = None
     delay: float | None = None
 
@@ -63,7 +67,8 @@ Done = Callable[[Outcome], None]
 class Undisturbed:
     """A run that nobody disturbed: what all others are measured by.
 
-    sizes: history events by scope. recorded: events in the run store by scope, without those of pauses.
+    sizes: history events by scope. recorded: events in the run store by scope, without those that come and go.
+    story: see `Piece`.
     """
 
     result: RunResult
@@ -71,6 +76,7 @@ class Undisturbed:
     seconds: float
     sizes: dict[str, int]
     recorded: dict[str, int]
+    story: Any
 
     def moments(self) -> list[Moment]:
         """Every event of all histories."""
@@ -102,14 +108,19 @@ class Run:
         async with asyncio.timeout(LIMIT_S):
             return await asyncio.shield(self.task)
 
+    def kinds(self) -> Counter[tuple[str, ...]]:
+        """Count the events that were seen, without those that come and go."""
+        return _kinds(self.seen, self.stand.piece.passing)
+
     async def _tend(self) -> RunResult:
-        answering: set[asyncio.Task[None]] = set()
+        piece = self.stand.piece
+        answering = {asyncio.ensure_future(piece.beside(self))}
         try:
             while True:
                 try:
                     async for event in self.handle.events(after=len(self.seen)):
                         self.seen.append(event)
-                        if event.type == "human_input_required" and event.node_id == flow.FORM:
+                        if event.type == "human_input_required" and event.node_id == piece.form:
                             answering.add(asyncio.create_task(self._answer(event.key)))
                     result = await self.handle.result()
                     self.ended = self.ended or time.time()
@@ -125,7 +136,7 @@ class Run:
     async def _answer(self, key: str) -> None:
         while True:
             try:
-                await self.handle.submit(key, "yes", flow.ANSWER, id=f"answer-{self.case}")
+                await self.handle.submit(key, "yes", self.stand.piece.answer, id=f"answer-{self.case}")
                 return
             except (PerdureError, RPCError):
                 await asyncio.sleep(_AGAIN_S)
@@ -134,31 +145,28 @@ class Run:
 async def begin(stand: Stand, seat: Seat, kind: str) -> Run:
     """Start a run."""
     case = f"{kind}-{next(_numbers)}"
-    handle = await seat.client.start(
-        flow.graph(stand.target.url),
-        flow.inputs(case),
-        run_id=f"{case}-{int(time.time() * 1000)}",
-        options=flow.OPTIONS,
-    )
+    run_id = f"{case}-{int(time.time() * 1000)}"
+    handle = await stand.piece.start(seat.client, stand.target.url, case, run_id)
     return Run(stand, handle, case)
 
 
 async def undisturbed(stand: Stand, seat: Seat) -> Undisturbed:
-    """Run the flow in peace, twice: the first run warms the worker up."""
+    """Run the piece in peace, twice: the first run warms the worker up."""
     await (await begin(stand, seat, "warm")).result()
     run = await begin(stand, seat, "calm")
     result = await run.result()
     assert run.ended is not None
     done = stand.target.done(run.case)
-    assert done == flow.effects(), f"the undisturbed run did {done}"
-    assert result.status == "partial-succeeded", f"the undisturbed run {result.status}: {result.error}"
-    found = await histories(stand.temporal, run.handle.run_id)
+    piece = stand.piece
+    assert done == piece.effects(), f"the undisturbed run did {done}"
+    assert result.status == piece.status, f"the undisturbed run {result.status}: {result.error}"
+    found = await histories(stand.temporal, run.handle.run_id, piece.scopes)
     sizes = {scope: len(events) for scope, events in found.items()}
     kept = await recorded(stand.store, run.handle.run_id)
-    counts = {scope: lasting(rows) for scope, rows in kept.items()}
-    assert counts.get("") == sum(_kinds(run.seen).values()), f"of {len(run.seen)} events, {counts} are recorded"
-    assert counts.keys() == set(SCOPES), f"recorded are {counts}"
-    return Undisturbed(result, _kinds(run.seen), run.ended - run.began, sizes, counts)
+    counts = {scope: lasting(rows, piece.passing) for scope, rows in kept.items()}
+    assert counts.get("") == run.kinds().total(), f"of {len(run.seen)} events, {counts} are recorded"
+    assert counts.keys() == set(piece.scopes), f"recorded are {counts}"
+    return Undisturbed(result, run.kinds(), run.ended - run.began, sizes, counts, await piece.story(run))
 
 
 async def settled(stand: Stand) -> tuple[Seat, Undisturbed]:
@@ -167,7 +175,7 @@ async def settled(stand: Stand) -> tuple[Seat, Undisturbed]:
     return seat, await undisturbed(stand, seat)
 
 
-async def struck_at(run: Run, moment: Moment) -> bool:
+async def struck_at(run: Run, moment: Moment | Asked) -> bool:
     """Wait until an event is in a history; False when the run ended before."""
     return await came_first(run, reached(run.stand.temporal, run.handle.run_id, moment))
 
@@ -184,8 +192,8 @@ async def came_first(run: Run, moment: Coroutine[Any, Any, bool]) -> bool:
     return coming.result()
 
 
-def _kinds(events: list[Event]) -> Counter[tuple[str, ...]]:
-    return Counter(_kind(event) for event in events if event.type not in OF_PAUSES)
+def _kinds(events: list[Event], passing: frozenset[str]) -> Counter[tuple[str, ...]]:
+    return Counter(_kind(event) for event in events if event.type not in passing)
 
 
 def _kind(event: Event) -> tuple[str, ...]:
@@ -200,28 +208,49 @@ async def conclude(run: Run, outcome: Outcome, calm: Undisturbed) -> dict[str, l
     except TimeoutError:
         outcome.lost.append(f"no end after {LIMIT_S:.0f} s")
         run.task.cancel()
-        return await histories(run.stand.temporal, run.handle.run_id)
+        return await _histories(run)
     except Exception as error:
         outcome.lost.append(f"no result: {type(error).__name__}: {error}")
-        return await histories(run.stand.temporal, run.handle.run_id)
+        return await _histories(run)
     outcome.delay = (run.ended or time.time()) - run.began - calm.seconds
     if (result.status, result.steps) != (calm.result.status, calm.result.steps):
         outcome.lost.append(f"{result.status} after {result.steps} steps: {result.error}")
-    if result.outputs != calm.result.outputs:
+    piece = run.stand.piece
+    if piece.outputs(result.outputs) != piece.outputs(calm.result.outputs):
         outcome.lost.append(f"other outputs: {result.outputs}")
     _count_effects(run, outcome)
     await _check_events(run, outcome, calm)
-    found = await histories(run.stand.temporal, run.handle.run_id)
+    await _check_models(run, outcome)
+    if (story := await piece.story(run)) != calm.story:
+        outcome.lost.append(f"another story: {_difference(calm.story, story)}")
+    found = await _histories(run)
     outcome.doubled += [f"{name} was asked for twice" for name in asked_twice(found)]
     return found
 
 
+async def _histories(run: Run) -> dict[str, list[HistoryEvent]]:
+    return await histories(run.stand.temporal, run.handle.run_id, run.stand.piece.scopes)
+
+
+def _difference(before: Any, now: Any) -> str:
+    """Show two texts from where they begin to differ."""
+    texts = [json.dumps(value, indent=1).splitlines() for value in (before, now)]
+    return " ".join(line for line in difflib.unified_diff(*texts, n=1, lineterm=""))
+
+
+async def _check_models(run: Run, outcome: Outcome) -> None:
+    account = await run.stand.piece.account(run)
+    outcome.lost += account.lost
+    outcome.doubled += account.doubled
+    outcome.model_calls, outcome.asked_again = account.calls, account.again
+
+
 def _count_effects(run: Run, outcome: Outcome) -> None:
-    done = run.stand.target.done(run.case)
+    done, effects = run.stand.target.done(run.case), run.stand.piece.effects()
     outcome.redelivered = sum(asked.repeated for asked in run.stand.target.of(run.case))
-    outcome.lost += [f"effect {name} never happened" for name in flow.effects() - done]
+    outcome.lost += [f"effect {name} never happened" for name in effects - done]
     outcome.doubled += [f"effect {name} happened {done[name]} times" for name in done if done[name] > 1]
-    outcome.doubled += [f"unknown effect {name}" for name in done.keys() - flow.effects().keys()]
+    outcome.doubled += [f"unknown effect {name}" for name in done.keys() - effects.keys()]
 
 
 async def _check_events(run: Run, outcome: Outcome, calm: Undisturbed) -> None:
@@ -236,10 +265,12 @@ async def _check_events(run: Run, outcome: Outcome, calm: Undisturbed) -> None:
     shown = [(event.seq, *_kind(event)) for event in run.seen]
     if shown != [(event.seq, *_kind(event)) for event in kept]:
         outcome.lost.append("events were shown that are not, or are no more, in the run")
-    kinds = _kinds(kept)
+    kinds = _kinds(kept, run.stand.piece.passing)
     outcome.lost += [f"no event {' '.join(kind)}" for kind in calm.events - kinds]
     outcome.doubled += [f"one more event {' '.join(kind)}" for kind in kinds - calm.events]
-    outcome.lost += await complete(run.stand.store, run.handle.run_id, calm.recorded, STORE_LIMIT_S)
+    outcome.lost += await complete(
+        run.stand.store, run.handle.run_id, calm.recorded, run.stand.piece.passing, STORE_LIMIT_S
+    )
 
 
 async def accepted(command: Any) -> bool:

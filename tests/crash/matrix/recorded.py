@@ -12,8 +12,6 @@ from perdure_store.database import connect, parse
 from perdure_store.tables import EVENTS
 
 _AGAIN_S = 0.2
-# What a pause adds, and what an operator may see more or less of.
-OF_PAUSES = ("run_paused", "run_resumed")
 
 
 # Number in its scope, number in the run and type of each event of a scope.
@@ -35,18 +33,22 @@ async def recorded(url: str, run_id: str) -> dict[str, Rows]:
         await engine.dispose()
 
 
-def lasting(rows: Rows) -> int:
-    """How many events there are beside those of pauses, of which a run may have more or fewer."""
-    return sum(kind not in OF_PAUSES for _, _, kind in rows)
+def lasting(rows: Rows, passing: frozenset[str]) -> int:
+    """How many events there are beside those of which a run may have more or fewer."""
+    return sum(kind not in passing for _, _, kind in rows)
 
 
-async def complete(url: str, run_id: str, counts: dict[str, int], limit_s: float) -> list[str]:
+async def complete(url: str, run_id: str, counts: dict[str, int], passing: frozenset[str], limit_s: float) -> list[str]:
     """Wait until so many events of each scope, see `lasting`, are there without gaps; else say what is wrong."""
     deadline = time.monotonic() + limit_s
     while True:
         try:
             found = await recorded(url, run_id)
-            wrong = [problem for scope in counts.keys() | found.keys() for problem in _wrong(scope, found, counts)]
+            wrong = [
+                problem
+                for scope in counts.keys() | found.keys()
+                for problem in _wrong(scope, found.get(scope, []), counts.get(scope, 0), passing)
+            ]
             wrong += _wrong_order(found)
         except (SQLAlchemyError, OSError) as error:
             wrong = [f"the run store cannot be read: {type(error).__name__}: {error}"]
@@ -55,14 +57,14 @@ async def complete(url: str, run_id: str, counts: dict[str, int], limit_s: float
         await asyncio.sleep(_AGAIN_S)
 
 
-def _wrong(scope: str, found: dict[str, Rows], counts: dict[str, int]) -> list[str]:
-    rows, where = found.get(scope, []), f"scope {scope!r} of the run store"
+def _wrong(scope: str, rows: Rows, count: int, passing: frozenset[str]) -> list[str]:
+    where = f"scope {scope!r} of the run store"
     numbers = [number for number, _, _ in rows]
     wrong: list[str] = []
     if numbers != list(range(1, len(rows) + 1)):
         wrong.append(f"{where} has the numbers {numbers}")
-    if lasting(rows) != counts.get(scope, 0):
-        wrong.append(f"{where} has {lasting(rows)} events instead of {counts.get(scope, 0)}: {rows}")
+    if (there := lasting(rows, passing)) != count:
+        wrong.append(f"{where} has {there} events instead of {count}: {rows}")
     return wrong
 
 

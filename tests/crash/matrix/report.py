@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from .agents import LABEL
 from .commands import STOP_KIND
 from .play import Outcome
 
@@ -86,7 +87,16 @@ def line(outcomes: Sequence[Outcome]) -> str:
     """Sum everything but the stops up in one line of JSON."""
     outcomes = _blows(outcomes)
     recovery = percentile([outcome.recovery for outcome in outcomes if outcome.recovery is not None], 0.95)
-    return json.dumps({**count(outcomes), "recovery_p95_s": None if recovery is None else round(recovery, 2)})
+    summed = {**count(outcomes), "recovery_p95_s": None if recovery is None else round(recovery, 2)}
+    return json.dumps(summed | _of_agents([one for one in outcomes if one.kind.startswith(LABEL)]))
+
+
+def _of_agents(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:
+    """Count the part of all blows that agents took; `asked_again` is for rounds whose answer got lost with a worker."""
+    if not outcomes:
+        return {}
+    told = ("redelivered", "model_calls", "asked_again")
+    return {"agents": count(outcomes) | {name: sum(getattr(one, name) for one in outcomes) for name in told}}
 
 
 def detail(outcome: Outcome) -> str:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client as TemporalClient
 
@@ -25,6 +26,8 @@ from perdure_worker.runtime import connect
 from perdure_worker.server import Server, start_server
 from perdure_worker.settings import WorkerSettings
 
+from . import flow
+from .piece import Piece
 from .target import Target
 
 # Small enough that the request, the windows and many replies of the flow are blobs.
@@ -68,6 +71,7 @@ class Stand:
     store: str
     db: Path | None
     cleanup: AsyncExitStack
+    piece: Piece = flow.PIECE
     seats: list[Seat] = field(default_factory=list)
 
     @property
@@ -97,10 +101,13 @@ class Stand:
 
 
 @asynccontextmanager
-async def standing(target: Target, *, file: bool = False, store: str | None = None) -> AsyncGenerator[Stand]:
+async def standing(
+    target: Target, *, file: bool = False, store: str | None = None, piece: Piece = flow.PIECE, **more: Any
+) -> AsyncGenerator[Stand]:
     """Set up a stand for the length of the block.
 
     file: keep the server's runs in a file. store: URL of the run store, without it a file of SQLite.
+    more: settings of the workers.
     """
     async with AsyncExitStack() as cleanup:
         folder = Path(tempfile.mkdtemp(prefix="perdure-crash-"))
@@ -122,8 +129,10 @@ async def standing(target: Target, *, file: bool = False, store: str | None = No
             sticky_timeout_s=EMBEDDED_STICKY_S,
             graceful_shutdown_s=1.0,
             log_level="error",
+            runs_dir=folder / "runs",
+            **more,
         )
-        stand = Stand(server, await connect(settings), target, settings, folder, store, db, cleanup)
+        stand = Stand(server, await connect(settings), target, settings, folder, store, db, cleanup, piece)
         cleanup.push_async_callback(_stop_server, stand)
         yield stand
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from fakes.http_server import listening, read_request
 
 THINKING_S = 0.03
+HELD_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,14 @@ class Asked:
 
 @dataclass
 class Target:
-    """Does what each request asks for, once per `Idempotency-Key`; without a key each time."""
+    """Does what each request asks for, once per `Idempotency-Key`; without a key each time.
+
+    held: case and name of effects whose next request gets its answer late.
+    """
 
     port: int = 0
     asked: dict[str, list[Asked]] = field(default_factory=dict)
+    held: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     _answers: dict[str, bytes] = field(default_factory=dict)
     _awaited: dict[tuple[str, int], asyncio.Event] = field(default_factory=dict)
 
@@ -59,23 +64,26 @@ class Target:
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 request = await read_request(reader)
-                answer = self._perform(request.target, request.header("idempotency-key"), request.body)
+                asked, answer = self._perform(request.target, request.header("idempotency-key"), request.body)
                 # The effect is done and its answer on the way: the moment at which a kill hurts most.
-                await asyncio.sleep(THINKING_S)
+                late = (asked.case, asked.what) in self.held
+                self.held.discard((asked.case, asked.what))
+                await asyncio.sleep(HELD_S if late else THINKING_S)
                 head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n\r\n"
                 writer.write(head.encode() + answer)
                 await writer.drain()
         writer.close()
 
-    def _perform(self, target: str, key: str | None, body: bytes) -> bytes:
+    def _perform(self, target: str, key: str | None, body: bytes) -> tuple[Asked, bytes]:
         query = {name: values[-1] for name, values in parse_qs(urlsplit(target).query).items()}
         case, what = query.get("case", ""), query.get("what", "")
         repeated = key is not None and key in self._answers
-        self.asked.setdefault(case, []).append(Asked(case, what, key, time.time(), repeated))
+        asked = Asked(case, what, key, time.time(), repeated)
+        self.asked.setdefault(case, []).append(asked)
         if (awaited := self._awaited.pop((case, len(self.of(case))), None)) is not None:
             awaited.set()
         answer = f'{{"done":"{what}","body":"{body.decode()}"}}'.encode()
-        return answer if key is None else self._answers.setdefault(key, answer)
+        return asked, answer if key is None else self._answers.setdefault(key, answer)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""SIGKILL for the worker at every history event of a run and its windows and in every effect, each in its own run."""
+"""SIGKILL for the worker at every history event of a run and what is below it, and in every effect, run by run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from . import flow
 from .histories import Moment, first_after
 from .play import Done, Outcome, Undisturbed, begin, came_first, conclude, struck_at
 from .stand import Seat, Stand
@@ -30,20 +29,20 @@ class UnderWay:
 Blow = Moment | UnderWay
 
 
-def blows(calm: Undisturbed) -> list[Blow]:
+def blows(stand: Stand, calm: Undisturbed) -> list[Blow]:
     """Every event of all histories, and every outside effect."""
-    return [*calm.moments(), *map(UnderWay, range(1, flow.effects().total() + 1))]
+    return [*calm.moments(), *map(UnderWay, range(1, stand.piece.effects().total() + 1))]
 
 
 async def kill_at(stand: Stand, seat: Seat, blow: Blow, calm: Undisturbed) -> Outcome:
     """Start a run, kill its worker as soon as its moment is there, start another one, and look at the end."""
-    run = await begin(stand, seat, "worker")
+    run, label = await begin(stand, seat, "worker"), stand.piece.label
     match blow:
         case Moment():
-            outcome = Outcome(EVENT_KIND, run.case, str(blow))
+            outcome = Outcome(label + EVENT_KIND, run.case, str(blow))
             outcome.struck = await struck_at(run, blow)
         case UnderWay(number=number):
-            outcome = Outcome(EFFECT_KIND, run.case, str(blow))
+            outcome = Outcome(label + EFFECT_KIND, run.case, str(blow))
             outcome.struck = await came_first(run, stand.target.arrived(run.case, number))
     if not outcome.struck:
         # This run does less than the undisturbed one did.

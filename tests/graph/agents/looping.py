@@ -20,6 +20,7 @@ from perdure_graph.agents.effects import (
     ToolResult,
 )
 from perdure_graph.agents.ids import call_id
+from perdure_graph.agents.limits import digest
 from perdure_graph.agents.loop_state import AgentState, Asked, Move
 from perdure_graph.agents.parser import parse
 from perdure_graph.agents.tools import ReadCall, ToolFacts, Toolset
@@ -171,7 +172,8 @@ class Run:
                     content = (TextPart(text=reply.text),)
                     self.store[thing.position] = ToolMessage(call_id=thing.call_id, name=thing.name, content=content)
                     size = reply.size or len(reply.text)
-                    return reply.model_copy(update={"kept": True, "text": reply.text[:2_000], "size": size})
+                    more = {"size": size, "digest": reply.digest or digest(reply.text)}
+                    return reply.model_copy(update={"kept": True, "text": reply.text[:501], **more})
                 return reply
             case _:
                 self.ran.append(thing)

@@ -141,7 +141,7 @@ class ToolResult(Reply):
     """What a tool gave.
 
     text: for the model, within its limit; only the beginning of it where the store has all (`kept`). size: of all of
-        it, in characters.
+        it, in characters. digest: of all of it (`limits.digest`), empty where `text` is all.
     parts: what a tool node puts out; empty for agents.
     files: what it made. error: what went wrong, also in `text`.
     child: the tool is a graph or an agent, which is here, and nothing was done: whoever asked runs it.
@@ -149,6 +149,7 @@ class ToolResult(Reply):
 
     text: str = ""
     size: int = 0
+    digest: str = ""
     parts: tuple[ToolPart, ...] = ()
     files: tuple[dict[str, JsonValue], ...] = ()
     error: str = ""

@@ -118,7 +118,7 @@ Decision = Annotated[GoOn | Nudge | AskHuman | Close | Stop, Field(discriminator
 
 def signature(tool: str, arguments: JsonValue) -> str:
     """Name a call by what it asks for: the same for arguments that differ in the order of their keys only."""
-    return _digest(json.dumps([tool, arguments], sort_keys=True, separators=(",", ":")))
+    return digest(json.dumps([tool, arguments], sort_keys=True, separators=(",", ":")))
 
 
 def judge(progress: Progress, limits: Limits, tool: str, call: str) -> tuple[Progress, Judgement]:
@@ -141,7 +141,7 @@ def record(progress: Progress, call: str, result: str, *, failed: bool = False) 
             "failures": progress.failures + failed,
             "failures_in_row": progress.failures_in_row + 1 if failed else 0,
             # A call that brings something new each time, as when waiting for a job, is no circle.
-            "recent": (*progress.recent, _digest(f"{call} {result}")),
+            "recent": (*progress.recent, digest(f"{call} {result}")),
         }
     )
 
@@ -216,5 +216,6 @@ def _remembered(limits: Limits) -> int:
     return max(1, limits.cycles * LONGEST_CYCLE)
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Make of a text what is compared in its place."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -14,6 +14,9 @@ from .loop_state import AgentState, CallState
 from .thoughts import beginning
 from .units import Action, effective
 
+# Of an observation, in the entry of its round.
+_GLIMPSE = 100
+
 Status = Literal["start", "success", "error"]
 
 
@@ -77,7 +80,8 @@ def call_ended(state: AgentState, call: CallState) -> News:
 
 def round_ended(state: AgentState) -> News:
     """Tell what the round at hand came to."""
-    responses = [{"name": call.name, "output": call.observation} for call in state.calls]
+    # All that the log tells of them stands in the entries of the calls.
+    responses = [{"name": call.name, "output": beginning(call.observation, _GLIMPSE)} for call in state.calls]
     data: dict[str, Any] = {"output": {"llm_response": beginning(state.said.thought), "tool_responses": responses}}
     return _entry(_round(state), f"ROUND {state.round}", "success", data=data)
 

@@ -21,6 +21,7 @@ from . import limits, log, loop_calls, loop_forms, loop_results, observations, t
 from .config import AgentConfig
 from .effects import AgentAnswer, AgentOpened, AskRound, OpenAgent, RoundAnswer
 from .loop_state import AgentState, Asked, End, Making, Move, RoundSaid, limits_of
+from .markup import without_calls
 from .react import unreadable
 from .units import Malformed, Thought, effective
 
@@ -174,7 +175,9 @@ def _answered(m: Making, reply: Reply | Failed) -> None:
     unit = effective(reply.units)
     if state.closing is not None:
         loop_calls.close(m, reply, state.closing)
-        _end(m, state.closing, reply.text if reply.text.strip() else reply.refusal or observations.APOLOGY)
+        text = without_calls(reply.text)
+        state.said = state.said.model_copy(update={"thought": without_calls(state.said.thought)})
+        _end(m, state.closing, text if text.strip() else reply.refusal or _nothing_said(state, state.closing))
     elif reply.refusal is not None or reply.finish in ("refusal", "content_filter"):
         _end(m, "refused", reply.text or reply.refusal or "")
     elif reply.full and (reply.calls or not reply.text.strip()):
@@ -190,6 +193,11 @@ def _answered(m: Making, reply: Reply | Failed) -> None:
         _unread(m, unit)
     else:
         _end(m, _end_of(reply), reply.text)
+
+
+def _nothing_said(state: AgentState, reason: End) -> str:
+    """Say in place of a model that was asked to close and said nothing what there is."""
+    return observations.partial(state.found if reason == "repetition" else "")
 
 
 def _end_of(reply: RoundAnswer) -> End:

@@ -18,7 +18,7 @@ from ..effects import Effect
 from ..models.messages import user
 from . import ids, limits, log, observations
 from .effects import RoundAnswer, RunAgent, RunTool
-from .loop_results import ask_approval, ask_operator, index_of, refuse, settle, tool_of
+from .loop_results import ask_approval, ask_operator, index_of, interrupted, refuse, settle, tool_of
 from .loop_state import CallState, End, Making
 from .tools import FAILURES, ReadCall, ToolFacts
 
@@ -69,7 +69,7 @@ def again(m: Making) -> None:
     """Begin again what was under way when the node failed around it."""
     for call in m.state.calls:
         if call.status == "running" and tool_of(m, call).retry == "never":
-            ask_operator(m, call, "the node around it failed meanwhile")
+            interrupted(m, call, "the node around it failed meanwhile")
         elif call.status == "running":
             _start(m, call)
         elif call.status == "waiting" and call.form[0] == "i":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+from typing import assert_never
 
 from ..children import FlowAnswer
 from ..effects import Reply
 from ..errors import NodeError
 from ..nodes.base import Failed, Form, FormReply
-from . import log, loop_forms, observations
+from . import limits, log, loop_forms, observations
 from .effects import AgentAnswer, ToolResult
 from .loop_state import CallState, Making
 from .thoughts import beginning
@@ -16,8 +16,6 @@ from .tools import ToolErrorKind, ToolFacts
 
 _TIMEOUTS = frozenset({"EffectTimeout", "TimeoutError", "timeout"})
 _TOO_DEEP = "TooDeep"
-# What `run_tool` tells of a result that the store has: more must not count, or that would change where an agent goes.
-_COMPARED = 2_000
 
 
 def came(m: Making, name: str, reply: Reply | Failed) -> None:
@@ -33,7 +31,7 @@ def came(m: Making, name: str, reply: Reply | Failed) -> None:
         case ToolResult(error_kind=kind):
             call.kept = reply.kept
             call.elapsed, call.files = reply.elapsed, reply.files
-            settle(m, call, reply.text, size=reply.size, kind=kind, error=reply.error)
+            settle(m, call, reply.text, size=reply.size, digest=reply.digest, kind=kind, error=reply.error)
         case AgentAnswer():
             m.state.usage = m.state.usage.plus(reply.usage)
             m.state.simulated = m.state.simulated or reply.simulated
@@ -72,6 +70,18 @@ def ask_operator(m: Making, call: CallState, error: str) -> None:
     facts = tool_of(m, call)
     form = loop_forms.interrupted(m.config.name, facts.label or call.name, call.arguments or {}, error)
     _open(m, call, "i", form)
+
+
+def interrupted(m: Making, call: CallState, error: str) -> None:
+    """Take it that nobody knows what became of a call that must not be repeated: somebody is asked, or told."""
+    facts = tool_of(m, call)
+    match facts.interrupted:
+        case "ask":
+            ask_operator(m, call, error)
+        case "tell":
+            settle(m, call, observations.lost(call.name, facts.use), kind="session_lost", error=error)
+        case _:
+            assert_never(facts.interrupted)
 
 
 def _open(m: Making, call: CallState, kind: str, form: Form) -> None:
@@ -124,7 +134,7 @@ def _explained(m: Making, call: CallState, reply: FormReply) -> None:
 
 def _failed(m: Making, call: CallState, failed: Failed) -> None:
     if failed.interrupted and tool_of(m, call).retry == "never":
-        ask_operator(m, call, failed.message)
+        interrupted(m, call, failed.message)
         return
     if failed.error_type == _TOO_DEEP:
         call.made = False
@@ -141,14 +151,20 @@ def refuse(m: Making, call: CallState, kind: ToolErrorKind, text: str) -> None:
 
 
 def settle(
-    m: Making, call: CallState, text: str, *, size: int = 0, kind: ToolErrorKind | None = None, error: str = ""
+    m: Making,
+    call: CallState,
+    text: str,
+    *,
+    size: int = 0,
+    digest: str = "",
+    kind: ToolErrorKind | None = None,
+    error: str = "",
 ) -> None:
-    """Note what came of a call: kind is None where it was done."""
+    """Note what came of a call: kind is None where it was done. size, digest: of all of it, where `text` is not all."""
     call.status = "done" if kind is None else "failed"
     call.form = ""
     call.observation, call.size = beginning(text), size or len(text)
-    known = f"{call.size}:{text[:_COMPARED]}"
-    call.digest = hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    call.digest = digest or limits.digest(text)
     call.error_kind, call.error = kind, beginning(error or text) if kind is not None else ""
     if not call.kept:
         call.message = observations.tool_message(

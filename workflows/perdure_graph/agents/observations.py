@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from ..children import FlowAnswer
 from ..models.messages import FilePart, TextPart, ToolMessage
-from .config import AgentConfig
+from .config import AgentConfig, ToolUse
 from .effects import AgentAnswer
 from .limits import Limits, not_run
 from .loop_state import End
@@ -87,6 +87,15 @@ def unsure(name: str) -> str:
     return (
         f"The call of {name!r} was interrupted. It is not known whether it was done: "
         "find that out before you rely on it or call it again."
+    )
+
+
+def lost(name: str, use: ToolUse) -> str:
+    """Say that a call was lost with whatever ran it, and what that means for what comes next."""
+    session = f"the session with the MCP server {use.provider_id!r}" if use.provider_type == "mcp" else "its session"
+    return (
+        f"The worker that ran {name!r} was lost, and {session} with it. It is not known whether the call was carried "
+        "out: find that out before you rely on it or call it again. What the session held in memory is gone."
     )
 
 

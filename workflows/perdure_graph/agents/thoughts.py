@@ -40,9 +40,9 @@ def limit(state: AgentState, reason: str, note: str) -> News:
     return News("agent_limit", fields)
 
 
-def beginning(text: str) -> str:
+def beginning(text: str, most: int = BEGINNING) -> str:
     """Cut a text to what a record shows of it."""
-    return text if len(text) <= BEGINNING else f"{text[:BEGINNING]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _call(state: AgentState, call: CallState) -> dict[str, Any]:

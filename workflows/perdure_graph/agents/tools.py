@@ -11,6 +11,7 @@ from ..options import RetryClass
 from .config import Approval, ToolUse
 
 Runner = Literal["activity", "agent", "workflow"]
+Interrupted = Literal["ask", "tell"]
 ToolErrorKind = Literal[
     "unknown_tool",
     "bad_arguments",
@@ -37,6 +38,8 @@ class ToolFacts(_Data):
     """What the loop must know of a tool. name: as the model calls it; `use` says which tool that is.
 
     runner: what performs a call: the activity `run_tool`, or a child workflow.
+    interrupted: of a call that must not be repeated and whose worker was lost, an operator is asked what became of it,
+        or the model is told that nobody knows.
     sequential: calls of one round run one after the other. timeout_s: of one attempt.
     """
 
@@ -44,6 +47,7 @@ class ToolFacts(_Data):
     use: ToolUse
     runner: Runner = "activity"
     retry: RetryClass = "keyed"
+    interrupted: Interrupted = "ask"
     approval: Approval = "never"
     sequential: bool = False
     timeout_s: float = 60.0

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from perdure_graph.agents.config import Approval
+from perdure_graph.agents.tools import Interrupted
 from perdure_graph.options import RetryClass
 
 _SECRET_WORDS = frozenset(
@@ -49,6 +50,8 @@ class McpServer(_Part):
     url, headers: of its streamable HTTP endpoint. allow_private: whether that may be at an address that is not public.
     tools: globs of the tools that may be used; `!` before a glob leaves them out.
     approval, retry: for all its tools, or by glob, the first that fits; in place of what the server hints at.
+    interrupted: for all, or by glob: `tell` an agent's model that nobody knows what became of a call whose worker was
+        lost, or `ask` an operator; for calls that must not be repeated. Without a word it is told.
     timeout_s: of one call. connect_s: of starting it, or connecting, and asking what it can.
     idle_s: after so long without a call its session is closed.
     max_bytes: of one message of it. protocol: `legacy` for servers that choke on a newer greeting.
@@ -64,6 +67,7 @@ class McpServer(_Part):
     tools: tuple[str, ...] = ("*",)
     approval: Approval | dict[str, Approval] | None = None
     retry: RetryClass | dict[str, RetryClass] | None = None
+    interrupted: Interrupted | dict[str, Interrupted] | None = None
     sequential: bool = False
     timeout_s: float = Field(default=60.0, gt=0, le=3600)
     connect_s: float = Field(default=30.0, gt=0, le=600)

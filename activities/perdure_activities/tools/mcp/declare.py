@@ -38,6 +38,8 @@ def declaration_of(tool: Tool, server: McpServer) -> ToolDeclaration:
         description=tool.description or "",
         parameters=declared(tool.input_schema),
         retry=_said(server.retry, tool.name) or _retry(tool),
+        # The session is lost with the worker; an agent can find out by itself what became of the call.
+        interrupted=_said(server.interrupted, tool.name) or "tell",
         approval=_said(server.approval, tool.name) or _approval(tool),
         sequential=server.sequential,
         timeout_s=server.timeout_s,
