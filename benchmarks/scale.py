@@ -17,8 +17,8 @@ import platform
 import sys
 import time
 
+from by_hand import baseline_worker
 from measure import rounds
-from run import baseline_worker
 from scale_items import WINDOW, baseline_items, large, perdure_items
 from scale_report import MOST_EVENTS, PARALLEL, SPEED_ITEMS, Found, Speeds, report, table
 from scale_runs import SLOTS, WAIT_S, Throughput, one_and_two

@@ -71,7 +71,7 @@ async def own(stack: EmbeddedStack, tmp_path_factory: pytest.TempPathFactory) ->
     odd["env"] |= {f"TEXT_{number}": text for number, text in enumerate(texts)}
     tools: dict[str, Any] = {
         "mcp": [
-            server("desk", noted),
+            server("desk", noted, approval="never"),
             server("asking", noted, interrupted={"book": "ask"}),
             odd,
             {"id": "shell", "command": ["/bin/sh", "-c", f"touch {marker}"]},

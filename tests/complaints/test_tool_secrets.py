@@ -38,11 +38,8 @@ async def test_complaint_30_what_tools_are_given_is_nowhere_to_be_read(stack: Em
     """A credential of a function and the environment of an MCP server; each is said by its tool, and by its errors."""
     key, token = (f"sk-{secrets.token_hex(20)}" for _ in range(2))
     (tmp_path / "keyed.py").write_text(KEYED)
-    server = {
-        "id": "desk",
-        "command": [sys.executable, SCRIPT, "stdio"],
-        "env": {"SERVICE_KEY": {"env": "CANARY_TOKEN"}},
-    }
+    server = {"id": "desk", "command": [sys.executable, SCRIPT, "stdio"], "approval": "never"}
+    server["env"] = {"SERVICE_KEY": {"env": "CANARY_TOKEN"}}
     tools = {
         "python": ["desk_tools.py", "keyed.py"],
         "mcp": [server],
@@ -74,7 +71,7 @@ async def test_complaint_30_what_tools_are_given_is_nowhere_to_be_read(stack: Em
         }
         store = Path(place.stack.store_url.removeprefix("sqlite:///"))
         assert "given: " in str(rows(store))
-        left = {name: value for name, value in rows(store).items()}
+        left = rows(store)
     assert all("shows" in text for name, text in places.items() if name not in ("state",))
     assert leaking(places.items(), *hidden) == {}
     assert leaking(left.items(), *hidden) == {}

@@ -45,7 +45,7 @@ async def _paused(stand: Stand, seat: Seat, calm: Undisturbed, chance: random.Ra
 
 
 async def rested(run: Run) -> None:
-    """Wait until a run is at rest.
+    """Wait until a run is at rest, or over.
 
     Raises:
         TimeoutError: it goes on.
