@@ -27,8 +27,6 @@ VALUE_BYTES = 8 * 1024
 KEEP_EVENTS = 500
 SLACK_EVENTS = 500
 MOST_EVENTS = 10_000
-# Of those that are recorded, so much goes along into a fresh history, as JSON: a history begins with all of its state.
-CARRIED_BYTES = 64 * 1024
 DETAILED_BACKLOG = 2_000
 
 _VALUES = ("inputs", "asked", "outputs", "process_data", "value", "text", "values", "variables")
@@ -108,16 +106,6 @@ class Outbox(BaseModel):
     def landed(self) -> Outbox:
         """Give the outbox as it is when nothing is on its way any more."""
         return self.model_copy(update={"sent": self.acked, "flying": {}})
-
-    def move(self, state: RunState) -> None:
-        """Let go of recorded events that a fresh history would begin with, but for the last ones."""
-        oldest = state.seq - len(state.events)
-        size = 0
-        for index in reversed(range(len(state.events) if self.mode == "on" else 0)):
-            size += as_recorded(state.events[index])[1]
-            if size > CARRIED_BYTES:
-                del state.events[: max(0, min(self.acked - oldest, index + 1))]
-                return
 
     def trim(self, state: RunState) -> None:
         """Bound what a run keeps: recorded events but for the last ones, details of a long backlog."""

@@ -136,7 +136,6 @@ class Shell:
         self.log.hush()
         # No query shows more of them.
         lighten(self.state, EVENT_BYTES)
-        self.log.box.move(self.state)
         return Continuation(
             graph=self.graph.document, state=self.state, outbox=self.log.box, histories=self.histories + 1
         )
