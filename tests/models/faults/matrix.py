@@ -15,7 +15,7 @@ from .desk import Desk, at_desk
 from .plays import play
 from .table import ALL_PLAYED
 
-AT_ONCE = 24
+AT_ONCE = 16
 
 Verdicts = dict[str, list[Check]]
 
