@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fakes.command_line import COMMAND, Done
+from fakes.command_line import Done, against
 from perdure import AgentConfig, Client, CommandRefused, RunHandle
 from perdure.approvals import Approval
 from perdure_graph.events import AgentThought, Event, FormRequired, NodeFinished, RunFinished
@@ -77,20 +76,7 @@ class Desk:
     stack: EmbeddedStack
 
     async def cli(self, *arguments: object) -> Done:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
-        environment |= {"PERDURE_ADDRESS": self.stack.address, "PERDURE_TASK_QUEUE": self.stack.task_queue}
-        environment["PERDURE_STORE"] = self.stack.store_url
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *map(str, arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-        async with asyncio.timeout(60):
-            out, err = await process.communicate()
-        return Done(process.returncode or 0, out.decode(), err.decode())
+        return await against(self.stack, *arguments)
 
 
 @pytest.fixture(scope="module")

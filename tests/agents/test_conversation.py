@@ -14,7 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from fakes.command_line import COMMAND, LIMIT_S, Done
+from fakes.command_line import Done, against
 from fakes.graphs import document, node, start
 from perdure import AgentConfig, Client, Graph, RunResult
 from perdure.cli.app import app
@@ -63,16 +63,7 @@ class Desk:
 
     async def talk(self, file: Path, query: str, *options: str) -> dict[str, Any]:
         """Run `perdure agent run` on the server."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
-        there = {"PERDURE_ADDRESS": self.stack.address, "PERDURE_TASK_QUEUE": self.stack.task_queue}
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *("agent", "run", str(file), "-q", query, *options, "--json"),
-            stdout=asyncio.subprocess.PIPE,
-            env=clean | there | {"PERDURE_STORE": self.stack.store_url},
-        )
-        out, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
-        return Done(process.returncode or 0, out.decode(), "").json
+        return (await against(self.stack, "agent", "run", file, "-q", query, *options, "--json")).json
 
 
 def said(body: Any) -> list[Said]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from fakes.command_line import COMMAND, Done
+from fakes.command_line import Done, against
 from fakes.http_server import HttpServer, http_server
 from perdure import Client
 from perdure_worker.embedded import EmbeddedStack, embedded
@@ -31,20 +29,7 @@ class Outside:
 
     async def cli(self, *arguments: object) -> Done:
         """Run a command of the real command line against the stack."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
-        environment |= {"PERDURE_ADDRESS": self.stack.address, "PERDURE_TASK_QUEUE": self.stack.task_queue}
-        environment["PERDURE_STORE"] = self.stack.store_url
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *map(str, arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-        async with asyncio.timeout(90):
-            out, err = await process.communicate()
-        return Done(process.returncode or 0, out.decode(), err.decode())
+        return await against(self.stack, *arguments)
 
     def asked(self) -> list[str]:
         """Who was asked for since the last time, in order."""

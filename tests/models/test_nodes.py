@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fakes.command_line import COMMAND, Done
+from fakes.command_line import Done, against
 from fakes.graphs import document, end, node, start
 from perdure import Client, Graph
 from perdure_fake import FakeProvider, Script
@@ -45,20 +44,7 @@ class Desk:
 
     async def cli(self, *arguments: object) -> Done:
         """Run a command of the real command line against this worker."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PERDURE_")}
-        environment |= {"PERDURE_ADDRESS": self.stack.address, "PERDURE_TASK_QUEUE": self.stack.task_queue}
-        environment |= {"PERDURE_STORE": self.stack.store_url, "PERDURE_BLOBS": str(self.settings.blobs)}
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *map(str, arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-        async with asyncio.timeout(90):
-            out, err = await process.communicate()
-        return Done(process.returncode or 0, out.decode(), err.decode())
+        return await against(self.stack, *arguments, PERDURE_BLOBS=str(self.settings.blobs))
 
     async def run(self, graph: Graph, inputs: dict[str, Any] | None = None, **more: Any) -> RunResult:
         """Run a graph to its good end."""
