@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from pydantic import JsonValue
 
 from ..errors import NodeError
-from ..nodes.base import Context, Missing, Selector
+from ..nodes.base import Context, Missing, Selector, system
 from ..templates import split
 from ..values import is_file, to_text
 from .drawn import MemoryConfig, ModelConfig, VisionConfig
@@ -187,16 +187,21 @@ def _citation(passage: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [cited | {name: passage.get(name) for name in ("content", "files", "summary")}]
 
 
+def conversation(memory: MemoryConfig | None, ctx: Context) -> str:
+    """Name the conversation whose past turns go along; empty without memory, or where the run is the first of it."""
+    told = system(ctx, "conversation_id")
+    return told if memory is not None and isinstance(told, str) and told != system(ctx, "workflow_run_id") else ""
+
+
 def remember(memory: MemoryConfig | None, model: ModelConfig, ctx: Context) -> Remember | None:
     """Say which past turns go along; None without memory, or where the run is the first of its conversation."""
-    conversation, run = ctx.get(("sys", "conversation_id")), ctx.get(("sys", "workflow_run_id"))
-    if memory is None or not isinstance(conversation, str) or not conversation or conversation == run:
+    if memory is None or not (told := conversation(memory, ctx)):
         return None
     prefixes = memory.role_prefix
     as_text = model.kind == "completion"
     return Remember(
-        conversation_id=conversation,
-        before=to_text("" if isinstance(run, Missing) else run),
+        conversation_id=told,
+        before=to_text(system(ctx, "workflow_run_id")),
         most_messages=window(memory),
         user_prefix=(prefixes.user or "Human") if as_text else "",
         assistant_prefix=(prefixes.assistant or "Assistant") if as_text else "",

@@ -12,10 +12,10 @@ from ..agents.node_config import STRATEGIES, config_of, strategy_of
 from ..errors import NodeError
 from ..models.asking import hidden, memo_of
 from ..models.drawn import MemoryConfig, VisionConfig
-from ..models.prompt import context_text, files_in
+from ..models.prompt import context_text, conversation, files_in
 from ..options import RetryClass
 from ..values import ValueType, to_text
-from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform
+from .base import Context, Done, Missing, NodeData, NodeType, Outcome, Perform, system
 
 
 class AgentParameter(BaseModel):
@@ -50,7 +50,7 @@ def start(data: AgentData, ctx: Context) -> Outcome:
     if lacks := _lacks(data):
         raise NodeError(f"agent needs {lacks}; pin its outputs to run it", "NodeNotAvailable")
     given = {name: _value(parameter, ctx) for name, parameter in data.agent_parameters.items()}
-    query = to_text(given["query"] if given.get("query") is not None else _system(ctx, "query"))
+    query = to_text(given["query"] if given.get("query") is not None else system(ctx, "query"))
     if not query.strip():
         raise NodeError(
             f"Agent node {ctx.node_id!r} has no query, or an empty one. Write what is asked into its 'query'.",
@@ -61,7 +61,7 @@ def start(data: AgentData, ctx: Context) -> Outcome:
     )
     cited = context_text(given.get("context"))[1] if "context" in given else []
     files = files_in(ctx.get(data.vision.configs.variable_selector)) if data.vision.enabled else []
-    effect = RunAgent(config=config, query=query, files=tuple(files), conversation_id=_conversation(data, ctx))
+    effect = RunAgent(config=config, query=query, files=tuple(files), conversation_id=conversation(data.memory, ctx))
     inputs: dict[str, Any] = {
         "query": hidden(query, ctx),
         "instruction": hidden(config.instruction, ctx),
@@ -112,17 +112,6 @@ def _filled(value: Any, ctx: Context) -> Any:
     if isinstance(value, Mapping):
         return {name: _filled(item, ctx) for name, item in cast("Mapping[str, Any]", value).items()}
     return value
-
-
-def _conversation(data: AgentData, ctx: Context) -> str:
-    """Name the conversation whose past turns go along; empty without memory, or where there are none."""
-    conversation, run = _system(ctx, "conversation_id"), _system(ctx, "workflow_run_id")
-    return conversation if data.memory is not None and isinstance(conversation, str) and conversation != run else ""
-
-
-def _system(ctx: Context, name: str) -> Any:
-    value = ctx.get(("sys", name))
-    return None if isinstance(value, Missing) else value
 
 
 def _lacks(data: AgentData) -> str:

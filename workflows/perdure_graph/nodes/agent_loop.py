@@ -14,7 +14,7 @@ from ..models.effects import Remember
 from ..models.prompt import files_in, remember
 from ..options import RetryClass
 from ..values import ValueType, to_text
-from .base import Came, Context, Done, Missing, NodeData, NodeType, Outcome, Turn
+from .base import Came, Context, Done, NodeData, NodeType, Outcome, Turn, system
 
 
 class AgentLoopData(NodeData):
@@ -32,7 +32,7 @@ def start(data: AgentLoopData, ctx: Context) -> Outcome:
     asked = Asked(
         thread=ctx.thread,
         query=_text(ctx, "query"),
-        files=tuple(files_in(_system(ctx, "files"))),
+        files=tuple(files_in(system(ctx, "files"))),
         inputs=dict(ctx.all_variables(data.inputs_of)),
         user=_text(ctx, "user_id"),
         tenant=ctx.tenant,
@@ -75,13 +75,8 @@ def _remember(config: AgentConfig, ctx: Context) -> Remember | None:
     return remember(memory, model, ctx)
 
 
-def _system(ctx: Context, name: str) -> Any:
-    value = ctx.get(("sys", name))
-    return None if isinstance(value, Missing) else value
-
-
 def _text(ctx: Context, name: str) -> str:
-    return to_text(_system(ctx, name))
+    return to_text(system(ctx, name))
 
 
 def _outputs(_data: AgentLoopData) -> dict[str, ValueType]:

@@ -181,6 +181,12 @@ class Context(Protocol):
         ...
 
 
+def system(ctx: Context, name: str) -> Any:
+    """Read a system variable; None where there is none."""
+    value = ctx.get(("sys", name))
+    return None if isinstance(value, Missing) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """A change of a variable outside the node's own outputs (assigner)."""
