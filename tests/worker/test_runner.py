@@ -1,11 +1,13 @@
-"""A run that a query brought into memory, events and all, is forgotten once it has answered."""
+"""A run that a query brought into memory, events and all, is forgotten; what no task has handled is not shown."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.bridge.proto.workflow_activation import (
     FireTimer,
     QueryWorkflow,
@@ -16,8 +18,9 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 
 from fakes.graphs import document, end, node, start
 from perdure import Client, Graph
+from perdure_graph.naming import ASK_AGAIN
 from perdure_worker.embedded import EmbeddedStack
-from perdure_worker.runner import Watched
+from perdure_worker.runner import Waiting, Watched
 
 NEWS = WorkflowActivationJob(fire_timer=FireTimer(seq=1))
 BY_ITSELF = WorkflowActivationJob(query_workflow=QueryWorkflow(query_id="legacy_query", query_type="status"))
@@ -25,13 +28,52 @@ WITH_A_TASK = WorkflowActivationJob(query_workflow=QueryWorkflow(query_id="7", q
 
 
 def shown(*activations: tuple[WorkflowActivationJob, bool]) -> list[str]:
-    """Show an instance these jobs, each replayed or not; which runs were forgotten."""
+    """Show an instance these jobs, each of a task of its own, replayed or not; which runs were forgotten."""
     forgotten: list[str] = []
-    watched = Watched(lambda activation: WorkflowActivationCompletion(run_id=activation.run_id), forgotten.append)
-    for job, replayed in activations:
-        answer = watched(WorkflowActivation(run_id="r", jobs=[job], is_replaying=replayed))
-        assert answer.run_id == "r"
+    watched = Watched(_activate, forgotten.append, Waiting())
+    for task, (job, replayed) in enumerate(activations, 1):
+        at = Timestamp(seconds=task)
+        answer = watched(
+            WorkflowActivation(run_id="r", jobs=[job], is_replaying=replayed, timestamp=at, history_length=task)
+        )
+        assert answer == _activate(WorkflowActivation(run_id="r"))
     return forgotten
+
+
+def _activate(activation: WorkflowActivation) -> WorkflowActivationCompletion:
+    return WorkflowActivationCompletion(run_id=activation.run_id)
+
+
+def asked(waiting: Waiting, *tasks: tuple[int, int, WorkflowActivationJob]) -> list[str]:
+    """Show an instance jobs, each with the time of its task and the length of the history; what queries failed with."""
+    watched, failed = Watched(_activate, lambda _: None, waiting), list[str]()
+    for seconds, length, job in tasks:
+        at = Timestamp(seconds=seconds)
+        answer = watched(WorkflowActivation(run_id="r", jobs=[job], timestamp=at, history_length=length))
+        failed += [command.respond_to_query.failed.message for command in answer.successful.commands]
+    return failed
+
+
+def test_what_no_task_has_handled_is_not_shown() -> None:
+    ahead = [(1, 3, NEWS), (2, 9, NEWS), (2, 13, NEWS), (2, 13, BY_ITSELF)]
+    assert asked(Waiting(), *ahead) == [ASK_AGAIN]
+    assert asked(Waiting(), *ahead, (2, 13, BY_ITSELF), (3, 15, NEWS), (3, 15, BY_ITSELF)) == [ASK_AGAIN] * 2
+    # Of one task: what a command leads to at once.
+    assert asked(Waiting(), (1, 3, NEWS), (2, 9, NEWS), (2, 9, NEWS), (2, 9, BY_ITSELF)) == []
+    # A query that comes with a task.
+    assert asked(Waiting(), *ahead[:-1], (2, 13, WITH_A_TASK)) == []
+
+
+def test_a_server_whose_clock_stands_still_gets_an_answer_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waiting = [100.0], Waiting()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    ahead = [(1, 3, NEWS), (1, 9, NEWS), (1, 9, BY_ITSELF)]
+    assert asked(waiting, *ahead) == [ASK_AGAIN]
+    now[0] += 29
+    assert asked(waiting, *ahead) == [ASK_AGAIN]
+    now[0] += 2
+    assert asked(waiting, *ahead) == []
+    assert asked(waiting, *ahead[:-1], (1, 12, NEWS), (1, 12, BY_ITSELF)) == [ASK_AGAIN]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from fakes.graphs import code, document, end, node, start
 from fakes.http_server import HttpServer, http_server
 from perdure import Client, Graph, RunHandle, RunOptions
-from perdure_worker.embedded import EmbeddedStack, embedded
+from perdure_worker.embedded import EMBEDDED_STICKY_S, EmbeddedStack, embedded
 from perdure_worker.replay import replay
 
 COMPLETED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
@@ -97,3 +97,40 @@ async def test_a_reply_and_a_timer_that_come_together_are_taken_in_turn(
             yield await whole.fetch_history()
 
         assert [found.error async for found in replay(histories(), client.temporal.data_converter)] == [None]
+
+
+async def test_nobody_is_shown_what_no_task_has_handled(
+    stack: EmbeddedStack, target: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker is asked for a run whose reply still waits for its task; then a pause comes, which goes first."""
+    monkeypatch.setenv("PERDURE_HTTP_ALLOW", f"127.0.0.1:{target.port}")
+    runs = stack.settings.model_copy(update={"task_queue": "unhandled"})
+    calls = stack.settings.model_copy(update={"task_queue": "unhandled-calls"})
+    async with embedded(runs) as own, embedded(calls), asyncio.timeout(60):
+        client = Client(own.client, own.task_queue, task_timeout=own.task_timeout)
+        options = RunOptions(queues={"http": calls.task_queue})
+        run = await client.start(calling(target.url("/wait")), {"x": 1}, options=options)
+        while not target.requests:
+            await asyncio.sleep(0.01)
+        shown: list[tuple[int, str]] = []
+
+        async def watch() -> None:
+            async for event in run.events():
+                shown.append((event.seq, event.type))
+
+        async with embedded(runs):
+            os.kill(own.worker_pids[0], signal.SIGKILL)
+            # Questions and tasks wait for the dead worker first, each for as long: so the question is there before.
+            watching = asyncio.create_task(watch())
+            await asyncio.sleep(EMBEDDED_STICKY_S / 2)
+            target.release.set()
+            while COMPLETED not in kinds(await history(client, run)):
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(EMBEDDED_STICKY_S * 0.75)
+            await client.temporal.get_workflow_handle(run.run_id).signal("pause")
+            while (await run.status()).status != "paused":
+                await asyncio.sleep(0.05)
+            await run.resume()
+            assert (await run.result()).outputs == {"r": 7}
+            await watching
+            assert shown == [(event.seq, event.type) async for event in run.events()]

@@ -5,13 +5,15 @@
 * A query that finds a run in no worker's memory makes it there, from all that the history holds: also from events that
   no workflow task has handled. Core keeps the run as it is then, and its next task goes on from there, with the
   commands of both; a replay sees those events in one piece with later ones, and may find commands in another order.
-  So such a run is taken out of memory once it has answered.
+  So such a run is taken out of memory once it has answered. Where it shows that it is ahead of its tasks it does not
+  answer, but asks to be asked again: in the end its events may have another order.
 
 Both reach into what the SDK keeps private, and leave it alone where that is not as expected.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +22,14 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import Worker, WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from perdure_graph import naming
+
 _QUESTIONS = ("get_serialization_context", "get_external_store_context")
 # A query that comes by itself, not with a workflow task, has this id.
 _BY_ITSELF = "legacy_query"
+# A task that has been due for so long is none: a server whose clock stands still gives two tasks one time.
+_SOON_S = 30.0
+_MOST_WAITING = 1000
 
 Forget = Callable[[str], None]
 
@@ -31,6 +38,7 @@ class Runner(SandboxedWorkflowRunner):
     """`SandboxedWorkflowRunner` for workers and replays; `forget` takes a run out of the memory of its worker."""
 
     forget: Forget | None = None
+    _waiting: Waiting | None = None
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """Make an instance; where another SDK keeps things elsewhere, as the SDK does it."""
@@ -39,13 +47,32 @@ class Runner(SandboxedWorkflowRunner):
         for name in _QUESTIONS:
             if inner is not None and hasattr(inner, name):
                 setattr(instance, name, getattr(inner, name))
-        if self.forget is not None:
-            instance.activate = Watched(instance.activate, self.forget)
+        if self.forget is not None and self._waiting is not None:
+            instance.activate = Watched(instance.activate, self.forget, self._waiting)
         return instance
 
     def serve(self, worker: Worker) -> None:
         """Let runs be taken out of the memory of this worker."""
+        self._waiting = Waiting()
         self.forget = getattr(getattr(worker, "_bridge_worker", None), "request_workflow_eviction", None)
+
+
+class Waiting:
+    """Since when runs have been waiting for the task that handles what is new."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[int, float]] = {}
+
+    def still(self, run_id: str, length: int) -> bool:
+        """Whether a run whose history is this long may still be waiting."""
+        now = time.monotonic()
+        known, since = self._since.get(run_id, (0, now))
+        if known != length:
+            since = now
+        self._since[run_id] = length, since
+        while len(self._since) > _MOST_WAITING:
+            del self._since[next(iter(self._since))]
+        return now - since < _SOON_S
 
 
 class Watched:
@@ -53,21 +80,50 @@ class Watched:
 
     The first query that comes by itself tells how the run got there: for its sake when nothing new was handled before
     it, or perhaps for its sake when there was. In the second case the run is forgotten, once.
+
+    A task has a time of its own. So events that came in without a new time are in no task yet.
     """
 
-    def __init__(self, activate: Callable[[WorkflowActivation], WorkflowActivationCompletion], forget: Forget) -> None:
+    def __init__(
+        self,
+        activate: Callable[[WorkflowActivation], WorkflowActivationCompletion],
+        forget: Forget,
+        waiting: Waiting,
+    ) -> None:
         self._activate = activate
         self._forget = forget
-        self._ahead = False
+        self._waiting = waiting
         self._asked = False
+        # Whether something new was handled; and whether in no task.
+        self._ahead = False
+        self._untasked = False
+        self._length = 0
+        self._time = 0, 0
 
     def __call__(self, activation: WorkflowActivation) -> WorkflowActivationCompletion:
         """Pass an activation on; ask first for the run to be forgotten after it, if need be."""
         queries = [job.query_workflow.query_id for job in activation.jobs if job.HasField("query_workflow")]
-        if not queries and not activation.is_replaying:
-            self._ahead = True
-        elif not self._asked and _BY_ITSELF in queries:
+        if not queries:
+            self._note(activation)
+        elif _BY_ITSELF in queries and (self._untasked or not self._asked):
             self._asked = True
             if self._ahead:
                 self._forget(activation.run_id)
+            if self._untasked and self._waiting.still(activation.run_id, self._length):
+                return _ask_again(activation.run_id)
         return self._activate(activation)
+
+    def _note(self, activation: WorkflowActivation) -> None:
+        self._ahead = self._ahead or not activation.is_replaying
+        if activation.history_length > self._length:
+            time_ = activation.timestamp.seconds, activation.timestamp.nanos
+            self._untasked = time_ == self._time
+            self._length, self._time = activation.history_length, time_
+
+
+def _ask_again(run_id: str) -> WorkflowActivationCompletion:
+    completion = WorkflowActivationCompletion(run_id=run_id)
+    answer = completion.successful.commands.add().respond_to_query
+    answer.query_id = _BY_ITSELF
+    answer.failed.message = naming.ASK_AGAIN
+    return completion

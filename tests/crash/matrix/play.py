@@ -262,9 +262,9 @@ async def _check_events(run: Run, outcome: Outcome, calm: Undisturbed) -> None:
     numbers = [event.seq for event in kept]
     if numbers != list(range(1, len(kept) + 1)):
         outcome.lost.append(f"event numbers {numbers}")
-    shown = [(event.seq, *_kind(event)) for event in run.seen]
-    if shown != [(event.seq, *_kind(event)) for event in kept]:
-        outcome.lost.append("events were shown that are not, or are no more, in the run")
+    shown, there = ([" ".join((str(event.seq), *_kind(event))) for event in some] for some in (run.seen, kept))
+    if shown != there:
+        outcome.lost.append(f"not the events of the run were shown: {_difference(there, shown)}")
     kinds = _kinds(kept, run.stand.piece.passing)
     outcome.lost += [f"no event {' '.join(kind)}" for kind in calm.events - kinds]
     outcome.doubled += [f"one more event {' '.join(kind)}" for kind in kinds - calm.events]

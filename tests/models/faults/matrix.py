@@ -16,6 +16,9 @@ from .plays import play
 from .table import ALL_PLAYED
 
 AT_ONCE = 16
+# A machine that stands still for the length of a heartbeat costs whatever is under way an attempt. What has another
+# reason shows alone as well.
+MOST_AGAIN = 6
 
 Verdicts = dict[str, list[Check]]
 
@@ -23,7 +26,15 @@ Verdicts = dict[str, list[Check]]
 async def play_all(
     settings: WorkerSettings, folder: Path, chosen: Sequence[Played] = ALL_PLAYED, at_once: int = AT_ONCE
 ) -> Verdicts:
-    """Play cases, and give what held, by their ids."""
+    """Play cases, and give what held, by their ids; a few that did not hold side by side are played again alone."""
+    verdicts = await _play_each(settings, folder / "together", chosen, at_once)
+    broken = [played for played in chosen if not all(check.holds for check in verdicts[played.id])]
+    if 0 < len(broken) <= MOST_AGAIN:
+        verdicts |= await _play_each(settings, folder / "alone", broken, 1)
+    return verdicts
+
+
+async def _play_each(settings: WorkerSettings, folder: Path, chosen: Sequence[Played], at_once: int) -> Verdicts:
     deadly = [played for played in chosen if played.case.play == "killed"]
     heavy = [played for played in chosen if played.case.row == 42]
     others = [played for played in chosen if played not in deadly and played not in heavy]
@@ -39,7 +50,7 @@ async def play_all(
 
 
 def _desk(chosen: Sequence[Played], settings: WorkerSettings, folder: Path) -> AbstractAsyncContextManager[Desk]:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     return at_desk(chosen, settings, folder)
 
 
