@@ -10,19 +10,22 @@ from dataclasses import asdict, replace
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
 
+from . import journal
 from .database import short
-from .ledger_records import Admission, Admitted, Claim, NotAdmitted, Refused
+from .ledger_records import Admission, Admitted, Answered, Claim, NotAdmitted, Refused
 from .ledger_tables import RESERVATIONS, SPENDING
 from .rates import take
 from .statements import insert_new
 
 
-def admit(connection: Connection, asked: Admission, now: int) -> Admitted | None:
+def admit(connection: Connection, asked: Admission, now: int) -> Admitted | Answered | None:
     """Let a call begin; None when calls that lost their worker must be settled first.
 
     Raises:
         NotAdmitted: it may not, and the transaction must be undone.
     """
+    if asked.unless_answered and (found := journal.answer(connection, asked.effect_key)) is not None:
+        return Answered(found)
     if connection.execute(select(exists().where(lost(asked, now)))).scalar_one():
         return None
     expires_at = now + round(asked.lasts_s * 1000)

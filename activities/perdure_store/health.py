@@ -25,13 +25,17 @@ def health(connection: Connection, deployments: Sequence[str], now: int) -> dict
 
 
 def note(
-    connection: Connection, deployment: str, fault: FaultKind | None, retry_after_s: float | None, now: int
+    connection: Connection,
+    deployment: str,
+    fault: FaultKind | None,
+    retry_after_s: float | None,
+    now: int,
+    calls: int = 1,
 ) -> Health:
-    """Note how a call ended."""
+    """Note how a call ended, or several alike."""
     row = _locked(connection, deployment)
-    calls = _on_their_way(connection, (deployment,), now)
-    before = _health(row, now)
-    known = after(replace(before, at_once=calls.get(deployment, 0)), fault, retry_after_s, now)
+    at_once = _on_their_way(connection, (deployment,), now).get(deployment, 0)
+    known = after(replace(_health(row, now), at_once=at_once), fault, retry_after_s, now, calls)
     values = {
         "open_until": known.open_until,
         "kind": known.kind,

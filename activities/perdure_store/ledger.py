@@ -14,6 +14,7 @@ from .items import Deltas
 from .ledger_records import (
     Admission,
     Admitted,
+    Answered,
     CredentialRow,
     DeltaRow,
     Health,
@@ -48,13 +49,13 @@ class Ledger(Transactions):
 
         return await self._do(work, writes=False)
 
-    async def admit(self, asked: Admission) -> Admitted | Refused:
+    async def admit(self, asked: Admission) -> Admitted | Answered | Refused:
         """Let a call begin: reserve what it may use of all its budgets and limits, or of none.
 
         Calls that lost their worker are settled first.
         """
 
-        def work(connection: Connection) -> Admitted | Refused | None:
+        def work(connection: Connection) -> Admitted | Answered | Refused | None:
             from .admission import admit
 
             return admit(connection, asked, self._now())
@@ -85,6 +86,8 @@ class Ledger(Transactions):
             settle(connection, over, self._now())
 
         await self._do(work)
+        if over.also is not None:
+            over.also.committed()
 
     async def release(self, admission: str) -> None:
         """Free what a call had reserved that was never sent."""
@@ -118,13 +121,15 @@ class Ledger(Transactions):
 
         return await self._do(work, writes=False)
 
-    async def note(self, deployment: str, fault: FaultKind | None, retry_after_s: float | None = None) -> Health:
-        """Note how a call of a deployment ended; None is well. Gives what is known then."""
+    async def note(
+        self, deployment: str, fault: FaultKind | None, retry_after_s: float | None = None, calls: int = 1
+    ) -> Health:
+        """Note how a call of a deployment ended, or several alike; None is well. Gives what is known then."""
 
         def work(connection: Connection) -> Health:
             from .health import note
 
-            return note(connection, deployment, fault, retry_after_s, self._now())
+            return note(connection, deployment, fault, retry_after_s, self._now(), calls)
 
         return await self._do(work)
 

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from perdure_graph.errors import PlatformError
 from perdure_graph.models.faults import FaultKind
 from perdure_graph.models.health import Health as Health  # noqa: PLC0414 - one of what the ledger answers
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 NANOS = 1_000_000_000
 
@@ -59,6 +62,7 @@ class Admission:
     effect_key: names the effect, the same for all its attempts: one that is still on its way when a call of the same or
         a later attempt begins has lost its worker.
     if_lost: how it is accounted if its worker dies; its `price` and tokens are what the budgets lose then.
+    unless_answered: do not let it begin where an answer is kept under `effect_key`.
     """
 
     id: str
@@ -72,11 +76,19 @@ class Admission:
     batch: bool = False
     effect_key: str = ""
     if_lost: UsageRow | None = None
+    unless_answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """It may begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """It need not begin: its effect has this answer."""
+
+    answer: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,18 @@ class UsageRow:
     at: int
 
 
+class Also(Protocol):
+    """What is written in the same transaction as a settlement; see `perdure_store.threads.Writing`."""
+
+    def write(self, connection: Connection) -> None:
+        """Write it; twice is as once."""
+        ...
+
+    def committed(self) -> None:
+        """Take note that the transaction is done."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """A call that is over.
@@ -148,6 +172,7 @@ class Settlement:
     answer: kept under `answer_key`, so that a later attempt need not call again.
     scopes: budgets that it counts against where its reservation is not known, as it began without the ledger.
     run_id: whose the answer is, where there is no usage to tell it.
+    also: what is written with it, or not at all.
     """
 
     admission: str
@@ -158,6 +183,7 @@ class Settlement:
     answer: dict[str, Any] | None = None
     scopes: tuple[str, ...] = ()
     run_id: str = ""
+    also: Also | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, false, func, or_, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -16,6 +17,7 @@ from .agent_tables import THREADS
 from .database import Address, connect, writing
 from .ledger_tables import ANSWERS, DELTAS, SPENDING
 from .recorder import now_ms
+from .run_folders import RunFolders
 from .settle import sweep
 from .tables import BLOBS, EVENTS, NODES, RESULTS, RUNS, WAITS
 
@@ -58,13 +60,21 @@ class Removed(BaseModel):
 
 
 async def retain(
-    address: Address, *, days: float, dry_run: bool = False, at_once: int = RUNS_AT_ONCE, now: int | None = None
+    address: Address,
+    *,
+    days: float,
+    dry_run: bool = False,
+    folders: RunFolders | None = None,
+    at_once: int = RUNS_AT_ONCE,
+    now: int | None = None,
 ) -> Removed:
     """Remove runs that ended more than `days` ago and replies that have expired. Runs that go on are kept.
 
     What models used is kept for good; calls that lost their worker are accounted. What was spent of a budget goes with
     its run, and `days` after its period; never while a call on its way holds some of it.
 
+    folders: those of the runs go first, so that one is never left without a run that tells whose it was; a run whose
+        folder cannot be removed stays, for another time. Without it folders are not looked at.
     at_once: runs in one transaction, so that workers need not wait long to write.
 
     Raises:
@@ -79,13 +89,17 @@ async def retain(
             await migrate.check(connection, address)
         if dry_run:
             async with engine.connect() as connection:
-                return await _count(connection, before, moment)
-        while True:
+                counted = await _count(connection, before, moment)
+            if folders is not None:
+                async for ids in _old(engine, before, at_once):
+                    await asyncio.to_thread(folders.look, ids)
+            return counted
+        async for ids in _old(engine, before, at_once):
+            # Not in the transaction: workers would have to wait for the disk.
+            stay = set[str]() if folders is None else await asyncio.to_thread(folders.remove, ids)
             async with writing(engine).begin() as connection:
-                batch = await _remove_runs(connection, before, at_once)
-            removed = removed.plus(batch)
-            if batch.runs < at_once:
-                break
+                wanted = [run_id for run_id in ids if run_id not in stay]
+                removed = removed.plus(await _remove_runs(connection, before, wanted))
         async with writing(engine).begin() as connection:
             removed = removed.plus(await _delete_expired(connection, before, moment))
         while await _settle_lost(engine, moment):
@@ -99,10 +113,24 @@ async def retain(
         await engine.dispose()
 
 
-async def _remove_runs(connection: AsyncConnection, before: int, at_once: int) -> Removed:
-    query = select(RUNS.c.id).where(RUNS.c.finished_at < before).order_by(RUNS.c.finished_at, RUNS.c.id)
+async def _old(engine: AsyncEngine, before: int, at_once: int) -> AsyncIterator[Sequence[str]]:
+    """Give the runs that ended before a time, some at once."""
+    c, last = RUNS.c, (-1, "")
+    while True:
+        query = select(c.finished_at, c.id).where(c.finished_at < before, tuple_(c.finished_at, c.id) > last)
+        async with engine.connect() as connection:
+            rows = (await connection.execute(query.order_by(c.finished_at, c.id).limit(at_once))).all()
+        if rows:
+            yield [row.id for row in rows]
+        if len(rows) < at_once:
+            return
+        last = rows[-1].finished_at, rows[-1].id
+
+
+async def _remove_runs(connection: AsyncConnection, before: int, wanted: Sequence[str]) -> Removed:
+    query = select(RUNS.c.id).where(RUNS.c.id.in_(wanted), RUNS.c.finished_at < before).order_by(RUNS.c.id)
     # Of two that clear at once, each takes what the other has not.
-    query = query.limit(at_once).with_for_update(skip_locked=True)
+    query = query.with_for_update(skip_locked=True)
     ids: Sequence[str] = (await connection.execute(query)).scalars().all()
     if not ids:
         return Removed()

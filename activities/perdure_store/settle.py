@@ -38,6 +38,8 @@ def settle(connection: Connection, over: Settlement, now: int) -> None:
     if over.answer_key is not None and over.answer is not None:
         run_id = over.usage.run_id if over.usage else held["run_id"] if held else over.run_id
         journal.keep(connection, over.answer_key, run_id, over.answer, now)
+    if over.also is not None:
+        over.also.write(connection)
 
 
 def release(connection: Connection, admission: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from perdure_graph.errors import PlatformError
 
+from .recorder import Recorder, now_ms
+from .thread_memory import Message, ThreadMemory
 from .transactions import Transactions
 
 if TYPE_CHECKING:
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 
 # Where a thread keeps what stays the same for all of it.
 OPENING = -1
-
-Message = dict[str, Any]
 
 
 class ThreadLost(PlatformError):
@@ -25,11 +25,53 @@ class ThreadLost(PlatformError):
     retryable: ClassVar[bool] = False
 
 
+class Writing:
+    """Messages for a thread, to be written in some transaction; `committed` is to be said when that is done.
+
+    done: whether they are there. there: those of the places that hold something else, as `Threads.write` gives it.
+    """
+
+    def __init__(
+        self, memory: ThreadMemory, thread: str, run_id: str, messages: Mapping[int, Message], at: int
+    ) -> None:
+        self.done = not messages
+        self.there: dict[int, Message] = {}
+        self._memory = memory
+        self._thread = thread
+        self._run_id = run_id
+        self._messages = messages
+        self._at = at
+        self._found: dict[int, Message] = {}
+
+    def write(self, connection: Connection) -> None:
+        """Write them; twice is as once."""
+        from .thread_rows import write
+
+        if self._messages:
+            self._found = write(connection, self._thread, self._run_id, self._messages, self._at)
+
+    def committed(self) -> None:
+        """Take note that the transaction is done."""
+        self.done, self.there = True, self._found
+        self._memory.put(self._thread, {**self._messages, **self._found})
+
+
 class Threads(Transactions):
     """Keeps threads in the store of a recorder; each method raises `LedgerAway` when that is off, away or too slow."""
 
     _called: ClassVar[str] = "threads of agents"
     _unknown: ClassVar[str] = "no messages of agents are kept"
+
+    def __init__(self, recorder: Recorder, *, limit_s: float | None = None, clock: Callable[[], int] = now_ms) -> None:
+        super().__init__(recorder, limit_s=limit_s, clock=clock)
+        self._memory = ThreadMemory()
+
+    def writing(
+        self, thread: str, run_id: str, messages: Mapping[int, Message], opening: Message | None = None
+    ) -> Writing:
+        """Prepare what `write` writes, for a transaction that somebody else makes."""
+        written = {**messages} if opening is None else {OPENING: opening, **messages}
+        return Writing(self._memory, thread, run_id, written, self._now())
 
     async def write(
         self, thread: str, run_id: str, messages: Mapping[int, Message], opening: Message | None = None
@@ -40,14 +82,15 @@ class Threads(Transactions):
         Gives those of the places that hold something else than what was to be written: what an earlier attempt wrote
         there is the truth, and whoever writes goes on from that.
         """
-        written = {**messages} if opening is None else {OPENING: opening, **messages}
+        writing = self.writing(thread, run_id, messages, opening)
+        if not writing.done:
+            await self.carry_out(writing)
+        return writing.there
 
-        def work(connection: Connection) -> dict[int, Message]:
-            from .thread_rows import write
-
-            return write(connection, thread, run_id, written, self._now())
-
-        return await self._do(work) if written else {}
+    async def carry_out(self, writing: Writing) -> None:
+        """Write what `writing` has prepared."""
+        await self._do(writing.write)
+        writing.committed()
 
     async def read(self, thread: str, below: int, first: int = 0) -> list[Message]:
         """Give the messages at the places `first` to `below` - 1, in order; `first` = `OPENING` begins with that.
@@ -65,19 +108,21 @@ class Threads(Transactions):
             ThreadLost: one of them is missing.
         """
         wanted = sorted(places)
-        if not wanted:
-            return {}
+        known = self._memory.pick(thread, wanted)
+        if not (unknown := [place for place in wanted if place not in known]):
+            return known
 
         def work(connection: Connection) -> dict[int, Message]:
             from .thread_rows import read
 
-            return read(connection, thread, wanted)
+            return read(connection, thread, unknown)
 
         found = await self._do(work, writes=False)
-        if missing := [place for place in wanted if place not in found]:
+        if missing := [place for place in unknown if place not in found]:
             what = "its opening" if missing[0] == OPENING else f"message {missing[0]}"
             raise ThreadLost(
                 f"The run store has lost {what} of the thread {thread!r}, so the agent cannot go on. Restore the "
                 "store from a backup and retry, or start the agent again."
             )
-        return found
+        self._memory.put(thread, found)
+        return {place: known[place] if place in known else found[place] for place in wanted}

@@ -17,8 +17,8 @@ from perdure_graph.view import FormView, RunView
 class Approval(BaseModel):
     """A call that waits: answer it with `handle.approve(key)` or `handle.deny(key)`.
 
-    tool: as people call it. agent: who wants to use it.
-    arguments: as the model gave them; None where they are no object.
+    tool: as people call it. agent: who wants to use it, an agent or a tool node of a graph.
+    arguments: as the model gave them, or the node, with its secrets blotted out; None where they are no object.
     content: what a person is asked.
     """
 

@@ -92,6 +92,9 @@ class Tools:
     def asks(self, use: ToolUse, arguments: Mapping[str, JsonValue]) -> bool:
         return arguments.get("query") != "harmless"
 
+    def rule_asks(self, use: ToolUse, declaration: ToolDeclaration, arguments: Mapping[str, JsonValue]) -> bool:
+        return False
+
     async def secrets(self, use: ToolUse) -> Mapping[str, str]:
         return {}
 

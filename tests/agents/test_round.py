@@ -21,6 +21,7 @@ from perdure_graph.agents.effects import AskRound, RoundAnswer
 from perdure_graph.models.effects import StreamTo
 from perdure_graph.models.messages import AssistantMessage, ToolCall, text_of
 from perdure_store.ledger_records import LedgerAway
+from perdure_store.thread_memory import ThreadMemory
 
 CALL = {"name": "search", "arguments": {"query": "x"}, "id": "call_1"}
 ASKS = {"text": "I look.", "tool_calls": [CALL]}
@@ -90,8 +91,8 @@ async def test_without_a_store_the_run_holds_everything(tmp_path: Path) -> None:
         assert roles == ["user", "assistant", "tool"]
 
 
-async def test_a_store_that_goes_away_costs_history(tmp_path: Path) -> None:
-    """A run that holds its messages goes on; one that has them in the store waits for it."""
+async def test_a_store_that_goes_away_costs_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that holds its messages goes on; one that has them in the store waits for it, on another worker."""
     async with desk(tmp_path, tool("search")) as d:
         await d.says(ASKS, "It is here.")
         agent = config(CHAT, "search")
@@ -99,6 +100,7 @@ async def test_a_store_that_goes_away_costs_history(tmp_path: Path) -> None:
         whole = (await d.support.threads.read("r/agent", 1, -1))[0]
         effect = first(agent, opened)
         await d.away()
+        monkeypatch.setattr(d.support.threads, "_memory", ThreadMemory())
         with pytest.raises(LedgerAway, match="threads of agents"):
             await d.ask(effect)
         assert await d.sent() == []

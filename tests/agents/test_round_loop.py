@@ -18,7 +18,7 @@ from perdure_graph.agents.effects import AgentAnswer, AskRound, OpenAgent, RunTo
 from perdure_graph.agents.loop_state import AgentState, Asked
 from perdure_graph.effects import Effect, Reply
 from perdure_store.ledger_records import LedgerAway
-from perdure_store.threads import Threads
+from perdure_store.threads import Writing
 
 TWO = {"text": "I look.", "tool_calls": [{"name": "search", "arguments": {"query": query}} for query in ("a", "b")]}
 BAD = {"tool_calls": [{"name": "nothing", "arguments": {}}, {"name": "search", "arguments": "{}"}]}
@@ -101,14 +101,14 @@ async def test_a_closing_round_ends_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lost", ["open", "r1", "r1.c0", "r1.c1", "r2", "r2.c1", "r3"])
 async def test_a_store_that_misses_one_write_gets_it_later(tmp_path: Path, monkeypatch: MonkeyPatch, lost: str) -> None:
     """Whichever write is lost: what is sent and said is the same, and the next round brings the store up to date."""
-    write = Threads.write
+    write = Writing.write
 
-    async def flaky(self: Threads, *args: Any, **more: Any) -> Any:
+    def flaky(self: Writing, connection: Any) -> None:
         if PERFORMING[-1] == lost:
             raise LedgerAway("gone")
-        return await write(self, *args, **more)
+        write(self, connection)
 
-    monkeypatch.setattr(Threads, "write", flaky)
+    monkeypatch.setattr(Writing, "write", flaky)
     async with desk(tmp_path, tool("search")) as d:
         await d.says(TWO, TWO, "It is here.")
         answer, state = await play(d, config(CHAT, "search"))

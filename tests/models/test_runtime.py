@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from fakes.adapters import KEY, ask, bench, deployment, fails, says
 from perdure_activities.models.failover import LocatedFault
@@ -30,6 +31,27 @@ async def test_an_answer_is_kept_and_never_paid_for_again(tmp_path: Path) -> Non
         ] * 2
         assert rows[0].request_id == "req-1"
         assert first.usage.price.total == first.usage.price.prompt + first.usage.price.completion
+
+
+async def test_a_first_attempt_finds_what_was_paid_for_too(tmp_path: Path) -> None:
+    """One that an operator asks for anew; also where nobody could be asked, or what is kept cannot be read."""
+    async with bench(tmp_path, {"a": [says("one"), fails("auth"), says("two")]}, {"prices": PRICES}) as b:
+        first = await b.runtime.invoke(ask(), 1)
+        assert await b.runtime.invoke(ask(), 1) == first
+        with pytest.raises(LocatedFault):
+            await b.runtime.invoke(ask(key="other"), 1)
+        # Its only model is gone from the configuration.
+        missing = ask().model_copy(update={"provider": "nobody"})
+        assert await b.runtime.invoke(missing, 1) == first
+        with pytest.raises(LocatedFault, match="nobody"):
+            await b.runtime.invoke(missing.model_copy(update={"meta": ask(key="new").meta}), 1)
+        assert b.names() == ["a", "a"]
+        await b.ledger._recorder.transact(
+            lambda connection: connection.execute(text("update model_answers set answer = '{}' where key like '%/k'"))
+        )
+        await b.ledger.forgive(["a"])
+        b.runtime.healths._read.clear()
+        assert (await b.runtime.invoke(ask(), 1)).text == "two"
 
 
 async def test_a_deployment_that_fails_hands_over_to_the_next(tmp_path: Path) -> None:

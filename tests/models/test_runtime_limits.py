@@ -231,6 +231,24 @@ async def test_a_ledger_that_fails_is_done_without_and_told_once() -> None:
         assert [(log["log_level"], log["error"]) for log in logs] == [("warning", name) for name in said]
 
 
+async def test_answers_are_noted_together_and_failures_behind_them(tmp_path: Path) -> None:
+    async with bench(tmp_path, {"a": [says("a")] * 9 + [fails("server_error")]}) as b:
+        for n in range(9):
+            await b.runtime.invoke(ask(key=f"k{n}"), 1)
+        noted = (await b.ledger.health(["a"]))["a"].calls
+        assert noted <= 9
+        with pytest.raises(LocatedFault):
+            await b.runtime.invoke(ask(key="fails"), 1)
+        known = (await b.ledger.health(["a"]))["a"]
+        assert (known.calls, known.failures, known.streak) == (10, 1, 1)
+        # That it is well again is not kept waiting.
+        b.adapter.scripts["a"].append(says("a"))
+        await b.runtime.invoke(ask(key="well"), 1)
+        await b.runtime.healths.close()
+        known = (await b.ledger.health(["a"]))["a"]
+        assert (known.calls, known.failures, known.streak) == (11, 1, 0)
+
+
 async def test_budgets_need_a_store(tmp_path: Path) -> None:
     async with bench(tmp_path, {"a": [says("a")]}, {"budgets": [budget()]}, store="off") as b:
         with pytest.raises(LocatedFault, match="PERDURE_STORE=off"):

@@ -84,7 +84,7 @@ async def test_a_thread_goes_with_its_run(url: str, recorder: Recorder, threads:
     assert await retain(parse(url), days=1, dry_run=True, now=3 * DAY_MS - 1) == expected
     assert await retain(parse(url), days=1, now=3 * DAY_MS - 1) == expected
     with pytest.raises(ThreadLost):
-        await threads.read("old/agent", 1)
+        await Threads(recorder).read("old/agent", 1)
     assert await threads.read("late/agent", 2) == [said("a"), said("b")]
     assert (await store.contents()).messages == 6
     # Much later: what belongs to no run goes, too.

@@ -15,12 +15,13 @@ from temporalio.testing import ActivityEnvironment
 from tools.support import call, perform, support, written
 
 from perdure_activities.tools import Secret, Setting, ToolCallContext, ToolFault, tool
-from perdure_activities.tools.activity import ATTEMPTS, folder_of, run_tool
+from perdure_activities.tools.activity import ATTEMPTS, run_tool
 from perdure_activities.tools.config import ToolsConfig
 from perdure_graph.agents.limits import digest
 from perdure_graph.agents.tools import FileOut, JsonOut, LinkOut, TextOut, ToolPart, VariableOut
 from perdure_graph.models.messages import ToolMessage, text_of
 from perdure_graph.values import FILE_IDENTITY
+from perdure_store.run_folders import folder_of
 
 KEY = "sk-very-secret-key"
 calls: list[Any] = []

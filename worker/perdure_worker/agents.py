@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perdure_store.recorder import Recorder
@@ -15,6 +16,7 @@ from .settings import WorkerSettings
 
 if TYPE_CHECKING:
     from perdure_activities.agents.context import AgentSupport
+    from perdure_activities.tools.config import ToolsConfig
 
 # What getting ready imports; away from the event loop, because the worker takes work already.
 _NEEDED = (
@@ -29,8 +31,9 @@ _NEEDED = (
 class Agents:
     """Gives the activities of one worker what agents and tools need."""
 
-    def __init__(self, settings: WorkerSettings, recorder: Recorder, models: Models) -> None:
+    def __init__(self, settings: WorkerSettings, recorder: Recorder, models: Models, tools: ToolsConfig | None) -> None:
         self._settings = settings
+        self._tools = tools
         self._recorder = recorder
         self._models = models
         self._making: asyncio.Task[AgentSupport] | None = None
@@ -39,7 +42,7 @@ class Agents:
         """Give it; the first caller has it made.
 
         Raises:
-            PlatformError: the tools file, or the configuration of models, is wrong.
+            PlatformError: the configuration of models is wrong, or a file that the tools file names.
         """
         if self._making is None or (self._making.done() and self._making.exception() is not None):
             self._making = asyncio.create_task(self._make(), name="perdure-agents")
@@ -61,17 +64,37 @@ class Agents:
         from perdure_store.memories import Memories
         from perdure_store.threads import Threads
 
-        file = self._settings.tools
-        config = ToolsConfig() if file is None else await asyncio.to_thread(ToolsConfig.of_file, file.expanduser())
+        config = ToolsConfig() if self._tools is None else self._tools
         memories = Memories(self._recorder)
         registry = await asyncio.to_thread(lambda: ToolRegistry(config, sources=[MemoryTools(memories)]))
         return AgentSupport(runtime, registry, Threads(self._recorder), memories, self._settings.runs_dir)
 
 
+async def read_tools(settings: WorkerSettings) -> ToolsConfig | None:
+    """Read the tools file, where one is named; nothing that it names is looked for.
+
+    Raises:
+        BadToolsFile: it cannot be read, or is wrong; says where.
+    """
+    if settings.tools is None:
+        return None
+    return await asyncio.to_thread(_tools_in, settings.tools.expanduser())
+
+
+def _tools_in(file: Path) -> ToolsConfig:
+    from perdure_activities.tools.config import ToolsConfig
+
+    return ToolsConfig.of_file(file)
+
+
 @asynccontextmanager
 async def equipped(settings: WorkerSettings, recorder: Recorder, models: Models) -> AsyncGenerator[Agents]:
-    """Have what agents need for the length of the block."""
-    agents = Agents(settings, recorder, models)
+    """Have what agents need for the length of the block.
+
+    Raises:
+        BadToolsFile: the tools file cannot be read, or is wrong; says where.
+    """
+    agents = Agents(settings, recorder, models, await read_tools(settings))
     try:
         yield agents
     finally:

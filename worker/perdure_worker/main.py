@@ -46,10 +46,10 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     """Run a worker until SIGTERM or SIGINT, then drain it.
 
     Raises:
-        PlatformError: no server, no such store, a broken plug-in, or the smoke run failed.
+        PlatformError: a wrong tools file, no server, no such store, a broken plug-in, or the smoke run failed.
     """
     from . import pools, runtime, smoke
-    from .agents import equipped
+    from .agents import equipped, read_tools
     from .models import asking
     from .store import recording
 
@@ -57,6 +57,8 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _signalled, number, stop)
+    # Before anything that takes a while: who starts a worker with a wrong file is told at once.
+    await read_tools(settings)
     client = await runtime.connect(settings)
     if settings.smoke:
         await smoke.smoke_worker(client, settings)

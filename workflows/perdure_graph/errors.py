@@ -60,13 +60,17 @@ class InvalidInputs(PerdureError):
 
 
 class NodeError(PerdureError):
-    """A node failed. `error_type` is what Dify shows as `error_type` (an exception class name)."""
+    """A node failed. `error_type` is what Dify shows as `error_type` (an exception class name).
+
+    final: whether trying again is no use, whatever retries the graph asks for.
+    """
 
     code = "node_failed"
 
-    def __init__(self, message: str, error_type: str = "NodeError") -> None:
+    def __init__(self, message: str, error_type: str = "NodeError", *, final: bool = False) -> None:
         self.message = message
         self.error_type = error_type
+        self.final = final
         super().__init__(message)
 
 

@@ -109,7 +109,7 @@ def _advance(m: Machine, frame: Frame, node: Node, run: NodeRun, call: Any) -> N
         if isinstance(outcome, Turn | Done):
             turns.check_news(node, outcome.tell)
     except NodeError as error:
-        failing.fail(m, frame, node, run, error)
+        failing.fail(m, frame, node, run, error, final=error.final)
         return
     except Exception as error:
         failing.fail(m, frame, node, run, NodeError(str(error) or type(error).__name__, type(error).__name__))

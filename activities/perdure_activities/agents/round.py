@@ -9,9 +9,10 @@ import structlog
 from pydantic import TypeAdapter
 
 from perdure_graph.agents.effects import AskRound, Opening, RoundAnswer
+from perdure_graph.models.effects import ModelAnswer
 from perdure_graph.models.messages import Message
 from perdure_store.ledger_records import LedgerAway
-from perdure_store.threads import OPENING
+from perdure_store.threads import OPENING, Writing
 
 from ..models.remember import Turn, most_turns
 from ..models.settle import NO_RUN
@@ -19,7 +20,7 @@ from .context import AgentSupport
 from .model import model_of
 from .prompt import Prompt, Round, prompt
 from .reading import Said, said_in
-from .spoken import Spoken
+from .spoken import through
 
 if TYPE_CHECKING:
     from ..models.tokens import Counters
@@ -42,9 +43,10 @@ async def asked(support: AgentSupport, effect: AskRound, attempt: int) -> RoundA
     given = Round(effect, opening, thread, await _turns(support, effect), model)
     # In a thread: counting a long prompt takes a while, and so does loading what counts.
     made = await asyncio.to_thread(_prompt, given, runtime.counters)
-    answer = await runtime.invoke(made.request, attempt, Spoken if effect.strategy == "react" else None)
-    said = said_in(answer, effect, opening, support.registry)
-    kept = await _keep(support, effect, said)
+    taking = _Taking(support, effect, opening)
+    answer = await runtime.invoke(made.request, attempt, through(effect), taking.also)
+    said = taking.said(answer)
+    kept = await taking.keep(said)
     return RoundAnswer(
         text=said.text,
         reasoning=answer.reasoning,
@@ -91,22 +93,55 @@ async def _turns(support: AgentSupport, effect: AskRound) -> tuple[Turn, ...]:
     return tuple(await ledger.turns(remember.conversation_id, remember.before, most_turns(remember), tenant=tenant))
 
 
-async def _keep(support: AgentSupport, effect: AskRound, said: Said) -> bool:
-    """Put into the store what it does not have yet; whether it has all of it then."""
-    run_id = (effect.meta or NO_RUN).run_id
-    if support.threads.is_off or not run_id:
-        return False
-    new = [*effect.fresh, said.message]
-    messages = {
-        effect.kept + index: message.model_dump(mode="json") for index, message in enumerate(new) if message is not None
-    }
-    opening = None if effect.opening is None else effect.opening.model_dump(mode="json")
-    try:
-        there = await support.threads.write(effect.thread, run_id, messages, opening)
-    except LedgerAway as away:
-        _log.warning("the run keeps the messages of an agent itself", thread=effect.thread, reason=str(away))
-        return False
-    if there:
-        # An attempt whose answer was lost wrote something else: what the run holds is what it goes by.
-        _log.warning("a thread holds what its run does not know", thread=effect.thread, places=sorted(there))
-    return not there
+class _Taking:
+    """What is made of an answer, and put into the store: in one transaction with what accounts for it, if there is one.
+
+    An answer of an earlier attempt is accounted for already.
+    """
+
+    def __init__(self, support: AgentSupport, effect: AskRound, opening: Opening) -> None:
+        self._support = support
+        self._effect = effect
+        self._opening = opening
+        self._writing: Writing | None = None
+
+    def said(self, answer: ModelAnswer) -> Said:
+        """Read an answer."""
+        return said_in(answer, self._effect, self._opening, self._support.registry)
+
+    def also(self, answer: ModelAnswer) -> Writing | None:
+        """Give what is to be written with an answer."""
+        try:
+            self._writing = self._prepared(self.said(answer))
+        except Exception as error:
+            # It is paid for: that it cannot be read is said once that is accounted for.
+            _log.warning("an answer could not be read", error=type(error).__name__)
+        return self._writing
+
+    async def keep(self, said: Said) -> bool:
+        """Put into the store what it does not have yet; whether it has all of it then."""
+        threads, effect = self._support.threads, self._effect
+        writing = self._writing or self._prepared(said)
+        if writing is None:
+            return False
+        if not writing.done:
+            try:
+                await threads.carry_out(writing)
+            except LedgerAway as away:
+                _log.warning("the run keeps the messages of an agent itself", thread=effect.thread, reason=str(away))
+                return False
+        if writing.there:
+            # An attempt whose answer was lost wrote something else: what the run holds is what it goes by.
+            _log.warning(
+                "a thread holds what its run does not know", thread=effect.thread, places=sorted(writing.there)
+            )
+        return not writing.there
+
+    def _prepared(self, said: Said) -> Writing | None:
+        effect, run_id = self._effect, (self._effect.meta or NO_RUN).run_id
+        if self._support.threads.is_off or not run_id:
+            return None
+        new = enumerate([*effect.fresh, said.message], effect.kept)
+        messages = {place: message.model_dump(mode="json") for place, message in new if message is not None}
+        opening = None if effect.opening is None else effect.opening.model_dump(mode="json")
+        return self._support.threads.writing(effect.thread, run_id, messages, opening)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from perdure_graph.models.effects import InvokeModel
-from perdure_store.ledger_records import Admission, LedgerAway, Refused
+from perdure_store.ledger_records import Admission, Answered, LedgerAway, Refused
 from perdure_store.recorder import now_ms
 
 from .call import Listening
@@ -37,6 +37,14 @@ class NotNow(Exception):
         self.retry_after_s = retry_after_s
 
 
+class AlreadyPaid(Exception):
+    """The effect has an answer, as JSON: no call is let in."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__("the effect has an answer")
+        self.answer = answer
+
+
 @dataclass(slots=True)
 class Admittance:
     """One call on its way, and what it counts against."""
@@ -49,7 +57,10 @@ class Admittance:
 
 
 class Admitting:
-    """Lets the calls of one attempt at an effect begin. `work` names the effect, `ends` is of the loop's clock."""
+    """Lets the calls of one attempt at an effect begin. `work` names the effect, `ends` is of the loop's clock.
+
+    looked: whether it is known that the effect has no answer yet, as far as the ledger answered.
+    """
 
     def __init__(self, runtime: Runtime, effect: InvokeModel, attempt: int) -> None:
         self._runtime = runtime
@@ -57,6 +68,7 @@ class Admitting:
         self._attempt = attempt
         self._meta = effect.meta or NO_RUN
         self._number = 0
+        self.looked = attempt > 1
         self.ends = asyncio.get_running_loop().time() + effect.total_s
         # Outside of a run nothing names the effect, and nothing must take it for another.
         self.work = journal_key(effect) if self._meta.run_id else f"-/{uuid.uuid4()}"
@@ -66,6 +78,7 @@ class Admitting:
 
         Raises:
             NotNow: the deployment is at its limits.
+            AlreadyPaid: an earlier attempt had an answer that the run was never told.
             LocatedFault: a budget does not allow it.
             LedgerAway: nobody knows whether budgets allow it.
         """
@@ -83,6 +96,7 @@ class Admitting:
             return call
         try:
             told = await ledger.admit(self._admission(call, now))
+            self.looked = True
         except asyncio.CancelledError:
             # It may have been let in all the same.
             await unbroken(_quietly(ledger.release(call.made.id)))
@@ -96,6 +110,8 @@ class Admitting:
                 f"The model {str(one.target)!r} was not asked: the run store is away, and only it knows whether the "
                 f"budgets allow it ({names}). It is tried again by itself. {error}"
             ) from None
+        if isinstance(told, Answered):
+            raise AlreadyPaid(told.answer)
         if not isinstance(told, Refused):
             return call
         if told.why == "rate":
@@ -133,6 +149,8 @@ class Admitting:
             batch=self._effect.priority == "batch",
             effect_key=self.work,
             if_lost=usage_row(call.made, "wasted", "cancelled", Spent(feared, price), now),
+            # Asked for here: most effects have none, and a question of its own costs as much as all of this.
+            unless_answered=not self.looked and bool(self._meta.run_id),
         )
 
 

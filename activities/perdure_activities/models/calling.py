@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_graph.models.faults import FaultKind
 from perdure_graph.models.usage import Tokens
-from perdure_store.ledger_records import Settlement, nanos
+from perdure_store.ledger_records import Also, Settlement, nanos
 from perdure_store.recorder import now_ms
 
 from . import structured
@@ -44,11 +44,17 @@ class Calling:
 
     turns: what was said before in the conversation.
     through: what the text goes through on its way to readers; made anew for each call.
+    also: gives what is written in the transaction that accounts for an answer.
     deployment: the one that was asked last. given_out: whether a reader may have seen text of this attempt.
     """
 
     def __init__(
-        self, runtime: Runtime, effect: InvokeModel, attempt: int, through: Callable[[], Through] | None = None
+        self,
+        runtime: Runtime,
+        effect: InvokeModel,
+        attempt: int,
+        through: Callable[[], Through] | None = None,
+        also: Callable[[ModelAnswer], Also | None] | None = None,
     ) -> None:
         self.turns: tuple[Turn, ...] = ()
         self.deployment = ""
@@ -62,12 +68,14 @@ class Calling:
         self._sink = DeltaSink(runtime.ledger, effect, attempt) if effect.stream is not None else None
         self._preparing = Preparing(effect, runtime.files)
         self._through = through
+        self._also = also
 
     async def ask(self, one: Candidate, plan: Plan) -> ModelAnswer:
         """Ask a deployment; what its server does not take is left out from then on.
 
         Raises:
             NotNow: it is at its limits.
+            AlreadyPaid: the effect has an answer.
             LocatedFault: it does not answer.
         """
         self.deployment = one.name
@@ -105,6 +113,11 @@ class Calling:
                 )
                 await self._runtime.healths.failed(one.name, fault)
                 raise LocatedFault(fault, one.target, one.name) from None
+
+    @property
+    def looked(self) -> bool:
+        """Whether it is known that the effect had no answer."""
+        return self._admitting.looked
 
     def leave(self) -> None:
         """Say that the attempt is over."""
@@ -212,5 +225,6 @@ class Calling:
                 answer=answer.model_dump(mode="json", exclude={"meta"}) if answer is not None and keeps else None,
                 scopes=tuple(budget.claim.scope for budget in call.budgets),
                 run_id=self._meta.run_id,
+                also=None if answer is None or self._also is None else self._also(answer),
             ),
         )

@@ -30,6 +30,7 @@ State = Literal["well", "cooling", "half-open"]
 UNMENDED: frozenset[FaultKind] = frozenset({"auth", "permission", "quota_exhausted"})
 
 _AGE_S = 1.0
+_TOGETHER_S = 0.25
 _NEVER = float("-inf")
 
 _log = structlog.stdlib.get_logger("perdure.models")
@@ -56,6 +57,8 @@ class Healths:
         # Of this process: calls on their way, and calls begun since the ledger was asked last.
         self.in_flight: Counter[str] = Counter()
         self.begun: Counter[str] = Counter()
+        # Answers that are not noted yet.
+        self._answered: Counter[str] = Counter()
 
     async def of(self, names: Iterable[str]) -> dict[str, Health]:
         """Give the health of deployments."""
@@ -78,25 +81,42 @@ class Healths:
                 self._known.update(await self._ledger.health(sorted(names)))
         for name in names:
             self._read[name] = time.monotonic()
-            self.begun.pop(name, None)
+            # What the ledger counts by now, less the answers that it has not been told.
+            self.begun[name] = self._answered.get(name, 0)
 
     async def failed(self, name: str, fault: ModelFault) -> None:
-        """Note a fault of a deployment."""
+        """Note a fault of a deployment, behind what it answered before."""
+        await self._note_answers(name)
         await self._note(name, fault.kind, fault.retry_after_s)
 
     def worked(self, name: str) -> None:
         """Note that a deployment answered; in the background, nothing depends on it."""
-        task = asyncio.create_task(self._note(name, None, None))
+        self._answered[name] += 1
+        if self._answered[name] > 1:
+            # What is about to be noted takes it along.
+            return
+        task = asyncio.create_task(self._soon(name))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def _note(self, name: str, kind: FaultKind | None, retry_after_s: float | None) -> None:
+    async def _soon(self, name: str) -> None:
+        known = self._known.get(name)
+        # That one is well again others wait for; that it still is need not be said of each call.
+        if known is not None and not (known.open_until or known.streak or known.probing):
+            await asyncio.sleep(_TOGETHER_S)
+        await self._note_answers(name)
+
+    async def _note_answers(self, name: str) -> None:
+        if calls := self._answered.pop(name, 0):
+            await self._note(name, None, None, calls)
+
+    async def _note(self, name: str, kind: FaultKind | None, retry_after_s: float | None, calls: int = 1) -> None:
         if not self._ledger.is_off:
             with self._without_ledger():
-                self._known[name] = await self._ledger.note(name, kind, retry_after_s)
+                self._known[name] = await self._ledger.note(name, kind, retry_after_s, calls)
                 return
         known = self._known.get(name) or Health(name)
-        self._known[name] = after(known, kind, retry_after_s, self._clock())
+        self._known[name] = after(known, kind, retry_after_s, self._clock(), calls)
 
     async def probe(self, name: str, lasts_s: float) -> bool:
         """Whether this call is the one that tries a deployment that may be well again."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_graph.models.faults import FaultKind
-from perdure_store.ledger_records import LedgerAway
+from perdure_store.ledger_records import Also, LedgerAway
 from perdure_store.recorder import now_ms
 
-from .admitting import NotNow
+from .admitting import AlreadyPaid, NotNow
 from .calling import Calling
 from .cooldown import UNMENDED, state_of
 from .declared.load import UnknownModel
@@ -38,10 +38,15 @@ _JOURNAL_TRIES = 3
 
 
 class Invocation:
-    """One attempt. Not to be used twice. through: see `Calling`."""
+    """One attempt. Not to be used twice. through, also: see `Calling`."""
 
     def __init__(
-        self, runtime: Runtime, effect: InvokeModel, attempt: int, through: Callable[[], Through] | None = None
+        self,
+        runtime: Runtime,
+        effect: InvokeModel,
+        attempt: int,
+        through: Callable[[], Through] | None = None,
+        also: Callable[[ModelAnswer], Also | None] | None = None,
     ) -> None:
         self._runtime = runtime
         self._effect = effect
@@ -49,7 +54,7 @@ class Invocation:
         self._meta = effect.meta or NO_RUN
         self._faults: list[LocatedFault] = []
         self._target = Target(effect.provider, effect.model)
-        self._calling = Calling(runtime, effect, attempt, through)
+        self._calling = Calling(runtime, effect, attempt, through, also)
 
     async def perform(self) -> ModelAnswer:
         """Give the answer: the one paid for before, or a new one.
@@ -58,12 +63,12 @@ class Invocation:
             LocatedFault: there is none; says whose fault it is, and what to do.
             PlatformError: the run store is away and budgets must be kept, or the configuration is broken.
         """
-        if (found := await self._paid_for()) is not None:
+        if self._attempt > 1 and (found := await self._paid_for()) is not None:
             return found
         limit = asyncio.timeout(self._effect.total_s)
         try:
             async with limit:
-                return await self._ask()
+                return await self._ask_once()
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -72,6 +77,18 @@ class Invocation:
         finally:
             self._calling.leave()
 
+    async def _ask_once(self) -> ModelAnswer:
+        """Ask, unless there is an answer already: a first attempt may follow those that an operator gave up."""
+        try:
+            return await self._ask()
+        except AlreadyPaid as paid:
+            return _read(paid.answer) or await self._ask()
+        except LocatedFault:
+            # None was to be asked, so nothing was looked up.
+            if self._calling.looked or (found := await self._paid_for()) is None:
+                raise
+            return found
+
     async def _paid_for(self) -> ModelAnswer | None:
         ledger = self._runtime.ledger
         if ledger.is_off or not self._meta.run_id:
@@ -79,12 +96,9 @@ class Invocation:
         for tries in range(_JOURNAL_TRIES if self._attempt > 1 else 1):
             try:
                 kept = await ledger.answer(journal_key(self._effect))
-                return None if kept is None else ModelAnswer.model_validate(kept)
+                return None if kept is None else _read(kept)
             except LedgerAway:
                 await asyncio.sleep(0.2 * tries)
-            except ValidationError:
-                # Another version of Perdure wrote it.
-                return None
         return None
 
     async def _ask(self) -> ModelAnswer:
@@ -185,6 +199,14 @@ class Invocation:
         if plan.following(kind) is not None:
             return False
         return kind in UNMENDED or (alone and (kind != "rate_limited" or self._attempt > 1))
+
+
+def _read(kept: dict[str, Any]) -> ModelAnswer | None:
+    try:
+        return ModelAnswer.model_validate(kept)
+    except ValidationError:
+        # Another version of Perdure wrote it.
+        return None
 
 
 def _none_free(target: Target, wait_s: float, because: FaultKind) -> LocatedFault:

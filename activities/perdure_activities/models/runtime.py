@@ -25,6 +25,7 @@ from .warming import Warming, usual
 
 if TYPE_CHECKING:
     from perdure_store.ledger import Ledger
+    from perdure_store.ledger_records import Also
 
     from ..files import FileStore
     from .call import Through
@@ -71,17 +72,22 @@ class Runtime:
         self._telling: set[asyncio.Task[None]] = set()
 
     async def invoke(
-        self, effect: InvokeModel, attempt: int, through: Callable[[], Through] | None = None
+        self,
+        effect: InvokeModel,
+        attempt: int,
+        through: Callable[[], Through] | None = None,
+        also: Callable[[ModelAnswer], Also | None] | None = None,
     ) -> ModelAnswer:
         """Ask a model. attempt: number of the try, from 1; a later one finds what an earlier one has paid for.
 
         through: makes what the text of one call goes through on its way to readers; without it, they see all of it.
+        also: gives what is written in the transaction that accounts for an answer.
 
         Raises:
             ModelFault: there is no answer; says whose fault it is, and what to do.
             PlatformError: the run store is away and budgets must be kept, or the configuration is broken.
         """
-        return await Invocation(self, effect, attempt, through).perform()
+        return await Invocation(self, effect, attempt, through, also).perform()
 
     async def cached(self, effect: InvokeModel, kept: ModelAnswer) -> ModelAnswer:
         """Give the answer kept of an equal request, as one that costs nothing, and account for it so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import structlog
@@ -139,6 +139,8 @@ async def settle(ledger: Ledger, settlement: Settlement) -> bool:
                     error=type(error).__name__,
                 )
                 return False
+            # It may be that what goes along cannot be written; whoever wants it there tries by itself.
+            settlement = replace(settlement, also=None)
             await asyncio.sleep(pause)
         else:
             return True

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
@@ -24,6 +21,7 @@ from perdure_graph.errors import PlatformError
 from perdure_graph.models.messages import TextPart, ToolMessage, text_of
 from perdure_graph.options import RetryClass
 from perdure_store.ledger_records import LedgerAway
+from perdure_store.run_folders import folder_of
 from perdure_store.threads import ThreadLost
 
 from ..agents.context import AgentSupport, current
@@ -40,7 +38,6 @@ RETRIED = "ToolFault"
 
 # Of a text that is in the store: what events show of it, and a little more, so that they say that it was cut.
 _MOST_SHOWN = BEGINNING + 1
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _PARTS: TypeAdapter[tuple[ToolPart, ...]] = TypeAdapter(tuple[ToolPart, ...])
 
 _log = structlog.stdlib.get_logger("perdure.tools")
@@ -85,6 +82,8 @@ class Running:
             return earlier
         try:
             tool = await self._limited_find()
+            if self.effect.ask and self._waits(tool):
+                return ToolResult(asks=tool.declaration.label or self.effect.name, elapsed=self._elapsed())
             if isinstance(tool, ChildTool) and not self.effect.thread:
                 return ToolResult(child=self.support.registry.complete(self.effect.use))
             parts = await self._run(tool)
@@ -101,6 +100,16 @@ class Running:
             raise ToolFault(
                 "timeout", f"{self.effect.name!r} was not found within {limit:g} s", retryable=True
             ) from None
+
+    def _waits(self, tool: Tool) -> bool:
+        """Whether a rule of the operator wants a person first. Of a call that cannot be made nobody is asked."""
+        effect, registry = self.effect, self.support.registry
+        called: dict[str, JsonValue] = {**effect.use.parameters, **effect.arguments}
+        if not isinstance(tool, ChildTool):
+            # What the tool really gets: a text may be read as a list, and what is left out has a default.
+            bound = bind(tool.declaration, effect.use, effect.arguments, by_author=True)
+            called = {**bound.settings, **bound.arguments}
+        return registry.rule_asks(effect.use, tool.declaration, called)
 
     async def _run(self, tool: Tool) -> tuple[ToolPart, ...]:
         effect, declaration = self.effect, tool.declaration
@@ -213,10 +222,3 @@ def _beginning(text: str) -> dict[str, Any]:
     """Tell of a text that the store has."""
     shown = text[:_MOST_SHOWN]
     return {"text": shown, "size": len(text), "digest": "" if shown == text else digest(text), "kept": True}
-
-
-def folder_of(runs_dir: Path, run_id: str) -> Path:
-    """Give the folder of a run, whose id may be any text; two runs never share one."""
-    if _NAME.fullmatch(run_id):
-        return runs_dir / run_id
-    return runs_dir / f"~{hashlib.sha256(run_id.encode('utf-8', 'replace')).hexdigest()[:32]}"

@@ -13,6 +13,7 @@ from perdure_graph.agents.config import Approval, ToolUse
 from perdure_graph.values import to_text
 
 from ..models.deployed import Part
+from .protocol import ToolDeclaration
 
 _STRICTNESS: dict[Approval, int] = {"never": 0, "policy": 1, "required": 2}
 
@@ -75,16 +76,36 @@ def rule_for(rules: Sequence[ApprovalRule], use: ToolUse) -> ApprovalRule | None
     return next((rule for rule in rules if rule.covers(use)), None)
 
 
-def approval_of(rules: Sequence[ApprovalRule], use: ToolUse, declared: Approval) -> Approval:
+def rules_about(rules: Sequence[ApprovalRule], use: ToolUse, declaration: ToolDeclaration) -> list[ApprovalRule]:
+    """Find the first rule about a tool under the name that it is used by, and the first under its own.
+
+    One tool has many names: `langgenius/http/http`, or no provider at all. None of them leads past a rule.
+    """
+    own = {
+        "provider_type": declaration.provider_type,
+        "provider_id": declaration.provider_id or declaration.name,
+        "tool_name": declaration.name,
+    }
+    found = (rule_for(rules, use), rule_for(rules, use.model_copy(update=own)))
+    return [rule for rule in found if rule is not None]
+
+
+def approval_of(rules: Sequence[ApprovalRule], use: ToolUse, declaration: ToolDeclaration) -> Approval:
     """Say whether calls of a tool wait for a person.
 
     Whoever uses the tool may change what it declares, but may not take away what the operator's rule asks for.
     """
-    rule = rule_for(rules, use)
-    if rule is None:
-        return use.approval or declared
-    wanted: Approval = use.approval or "never"
-    return rule.approval if _STRICTNESS[rule.approval] >= _STRICTNESS[wanted] else wanted
+    found: list[Approval] = [rule.approval for rule in rules_about(rules, use, declaration)]
+    otherwise: Approval = "never" if rule_for(rules, use) else declaration.approval
+    found.append(use.approval or otherwise)
+    return max(found, key=_STRICTNESS.__getitem__)
+
+
+def rule_asks(
+    rules: Sequence[ApprovalRule], use: ToolUse, declaration: ToolDeclaration, arguments: Mapping[str, JsonValue]
+) -> bool:
+    """Whether a rule wants a person for a call. arguments: all that the tool is called with, settings too."""
+    return any(rule.asks(arguments) for rule in rules_about(rules, use, declaration))
 
 
 def asks(rules: Sequence[ApprovalRule], use: ToolUse, arguments: Mapping[str, JsonValue]) -> bool:

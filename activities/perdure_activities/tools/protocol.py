@@ -173,6 +173,10 @@ class Registry(Protocol):
         """Whether this call of a tool with approval `policy` waits for a person."""
         ...
 
+    def rule_asks(self, use: ToolUse, declaration: ToolDeclaration, arguments: Mapping[str, JsonValue]) -> bool:
+        """Whether a rule of the operator wants a person for this call, whatever anybody else says."""
+        ...
+
     async def secrets(self, use: ToolUse) -> Mapping[str, str]:
         """Give the secrets of a tool's credential.
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from perdure_graph.agents.config import Approval, ToolUse
 
-from .approval import approval_of, asks
+from .approval import approval_of, asks, rule_asks
 from .builtin import alias_of, builtin_sources
 from .children import child_tool
 from .config import ToolsConfig
@@ -92,11 +92,15 @@ class ToolRegistry:
 
     def approval(self, use: ToolUse, declaration: ToolDeclaration) -> Approval:
         """Say whether calls of a tool wait for a person."""
-        return approval_of(self.config.approval, use, declaration.approval)
+        return approval_of(self.config.approval, use, declaration)
 
     def asks(self, use: ToolUse, arguments: Mapping[str, JsonValue]) -> bool:
         """Whether this call of a tool with approval `policy` waits for a person."""
         return asks(self.config.approval, use, arguments)
+
+    def rule_asks(self, use: ToolUse, declaration: ToolDeclaration, arguments: Mapping[str, JsonValue]) -> bool:
+        """Whether a rule of the operator wants a person for this call, whatever anybody else says."""
+        return rule_asks(self.config.approval, use, declaration, arguments)
 
     async def secrets(self, use: ToolUse) -> Mapping[str, str]:
         """Give the secrets of a tool's credential: the one it names, else that of its source, else that of its name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from perdure_store.database import Address
     from perdure_store.read import Store
     from perdure_store.records import NodeRecord, RunRecord, WaitRecord
+    from perdure_store.run_folders import RunFolders
 
     from .output import Output
 
@@ -55,11 +57,21 @@ def status(url: Url = None, as_json: Json = False) -> None:
 def retention(
     days: Annotated[float, typer.Option("--days", min=0, help="Keep runs that ended less than so many days ago.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    runs_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--runs-dir",
+            envvar="PERDURE_RUNS_DIR",
+            metavar="DIR",
+            help="Remove the folders of the runs too: from here.",
+        ),
+    ] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Remove runs that ended long ago, with all their rows, and replies that have expired."""
-    _finish(lambda out: _retain(url, days, dry_run, out), as_json)
+    where = None if runs_dir is None else runs_dir.expanduser()
+    _finish(lambda out: _retain(url, days, where, out, dry_run=dry_run), as_json)
 
 
 @store.command()
@@ -176,17 +188,42 @@ async def _status(url: str | None, out: Output) -> int:
     return OK
 
 
-async def _retain(url: str | None, days: float, dry_run: bool, out: Output) -> int:
+async def _retain(url: str | None, days: float, runs_dir: Path | None, out: Output, *, dry_run: bool) -> int:
     from perdure_store.retention import retain
+    from perdure_store.run_folders import RunFolders
 
-    from .output import OK
+    from .output import FAILED, OK
 
-    removed = (await retain(_address(url), days=days, dry_run=dry_run)).model_dump()
-    shown = ", ".join(f"{count:,} {name}" for name, count in removed.items())
+    folders = None if runs_dir is None else RunFolders(runs_dir)
+    removed = (await retain(_address(url), days=days, dry_run=dry_run, folders=folders)).model_dump()
+    found, left = ([], {}) if folders is None else (folders.found, folders.left)
+    counts = removed if folders is None else {**removed, "folders": len(found)}
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     out.say(f"{'would remove' if dry_run else 'removed'}: {shown}")
+    if dry_run:
+        _say_folders(folders, out)
+    for folder, why in left.items():
+        out.note(f"{folder} cannot be removed ({why}), so its run stays too. Remove it by hand, and do this again.")
     if out.as_json:
-        out.json({"dry_run": dry_run, **removed})
-    return OK
+        out.json(
+            {
+                "dry_run": dry_run,
+                **removed,
+                "folders": None if folders is None else len(found),
+                "left": {str(folder): why for folder, why in left.items()},
+            }
+        )
+    return FAILED if left else OK
+
+
+def _say_folders(folders: RunFolders | None, out: Output) -> None:
+    if folders is None:
+        out.say("folders of runs stay: name the workers' PERDURE_RUNS_DIR with --runs-dir")
+    elif not folders.runs_dir.exists():
+        out.say(f"there is no folder {folders.runs_dir}")
+    else:
+        for folder in folders.found:
+            out.say(f"  {folder}")
 
 
 async def _runs(url: str | None, out: Output, **which: Any) -> int:

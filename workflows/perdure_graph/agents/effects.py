@@ -145,6 +145,8 @@ class ToolResult(Reply):
     parts: what a tool node puts out; empty for agents.
     files: what it made. error: what went wrong, also in `text`.
     child: the tool is a graph or an agent, which is here, and nothing was done: whoever asked runs it.
+    asks: a rule of the operator wants a person to approve the call first, and nothing was done: the tool as people
+        call it.
     """
 
     text: str = ""
@@ -157,10 +159,11 @@ class ToolResult(Reply):
     kept: bool = False
     elapsed: float = 0.0
     child: ToolUse | None = None
+    asks: str | None = None
 
     def worth_keeping(self) -> bool:
-        """Not a failure."""
-        return self.error_kind is None and not self.files
+        """Not a failure, and not what says that nothing was done."""
+        return self.error_kind is None and not self.files and self.child is None and self.asks is None
 
 
 class RunTool(Effect):
@@ -169,6 +172,7 @@ class RunTool(Effect):
     name: as the model calls it. arguments: valid for its schema. call_id, thread, position: where its message goes in
         the thread of an agent; a tool node has none.
     retry: as the tool declares.
+    ask: look at the operator's rules first. Of an agent's call they were looked at when its model asked for it.
     """
 
     activity = "run_tool"
@@ -186,6 +190,7 @@ class RunTool(Effect):
     retry: RetryClass = "keyed"
     user: str = ""
     tenant: str = ""
+    ask: bool = False
 
     def budget_s(self) -> float:
         """The tool's own limit plus the store after it."""

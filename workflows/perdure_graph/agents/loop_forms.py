@@ -1,11 +1,13 @@
-"""What an agent asks people: whether a call may be made, what became of one, whether to go on in circles."""
+"""What an agent asks people: whether a call may be made, what became of one, whether to go on in circles. A tool node
+asks the first of these too.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
@@ -23,11 +25,23 @@ class NoArguments(Exception):
 
 
 def approval(
-    agent: str, label: str, arguments: Mapping[str, JsonValue], policy: ApprovalPolicy, problem: str = ""
+    name: str,
+    label: str,
+    arguments: Mapping[str, JsonValue],
+    policy: ApprovalPolicy,
+    problem: str = "",
+    *,
+    kind: Literal["Agent", "Node"] = "Agent",
+    settings: Mapping[str, JsonValue] | None = None,
 ) -> Form:
-    """Ask whether a call may be made, as it is or with other arguments. problem: with what was written before."""
+    """Ask whether a call may be made, as it is or with other arguments. problem: with what was written before.
+
+    settings: what it is called with besides, which nobody changes here.
+    """
     written = _shown(arguments)
-    parts = [f"Agent **{agent}** wants to use **{label}** with:", _fenced(written)]
+    parts = [f"{kind} **{name}** wants to use **{label}** with:", _fenced(written)]
+    if settings:
+        parts += ["Its settings:", _fenced(_shown(settings))]
     if problem:
         parts.insert(0, f"The arguments were not taken: {problem}")
     return Form(

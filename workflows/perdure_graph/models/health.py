@@ -118,12 +118,12 @@ def as_of(health: Health, now: int) -> Health:
     )
 
 
-def after(health: Health, fault: FaultKind | None, retry_after_s: float | None, now: int) -> Health:
-    """Give what is known after a call has ended; `fault` is None when it was answered."""
+def after(health: Health, fault: FaultKind | None, retry_after_s: float | None, now: int, calls: int = 1) -> Health:
+    """Give what is known after a call has ended, or several alike; `fault` is None when they were answered."""
     group = "none" if fault is None else group_of(fault)
-    counted = _counted(health, now, failed=group != "none")
+    counted = _counted(health, now, calls, failed=group != "none")
     if fault is None:
-        return _answered(counted, now)
+        return _answered(counted, now, calls)
     if group == "none":
         # It says nothing of the deployment; whoever tried it leaves that to the next.
         return replace(counted, probing=False)
@@ -141,14 +141,14 @@ def after(health: Health, fault: FaultKind | None, retry_after_s: float | None, 
     )
 
 
-def _answered(health: Health, now: int) -> Health:
+def _answered(health: Health, now: int, calls: int) -> Health:
     if is_open(health, now):
         # A call from before it opened: it says nothing of now.
         return health
     well = replace(health, open_until=0, kind=None, streak=0, trips=0, burst=(), probing=False)
     if health.open_until:
         # What failed before it was left alone must not count against it.
-        return as_of(replace(well, minute=(Span(_start(now), 1, 0),)), now)
+        return as_of(replace(well, minute=(Span(_start(now), calls, 0),)), now)
     return well
 
 
@@ -164,12 +164,12 @@ def _too_many(health: Health) -> bool:
     return len(health.burst) >= BURST or (health.calls >= FEWEST_CALLS and health.failures * 2 > health.calls)
 
 
-def _counted(health: Health, now: int, *, failed: bool) -> Health:
+def _counted(health: Health, now: int, calls: int, *, failed: bool) -> Health:
     kept = as_of(health, now)
     start = _start(now)
     same = next((span for span in kept.minute if span.start == start), Span(start, 0, 0))
     others = tuple(span for span in kept.minute if span is not same)
-    return as_of(replace(kept, minute=(*others, Span(start, same.calls + 1, same.failures + failed))), now)
+    return as_of(replace(kept, minute=(*others, Span(start, same.calls + calls, same.failures + calls * failed))), now)
 
 
 def _start(now: int) -> int:

@@ -126,4 +126,5 @@ def text_of(message: SystemMessage | UserMessage | AssistantMessage | ToolMessag
     """Give the text of a message without files, thinking and calls."""
     if isinstance(message, SystemMessage):
         return message.text
-    return "".join(part.text for part in message.content if isinstance(part, TextPart))
+    # By its type, not its class: that of a model is a question to Python code, for each part of a long thread.
+    return "".join(part.text for part in message.content if part.type == "text")

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from ..agents import node_forms
 from ..agents.config import ToolType, ToolUse
 from ..agents.effects import AgentAnswer, RunAgent, RunTool, ToolResult
+from ..agents.loop_forms import NoArguments
+from ..agents.node_forms import MASK, Question
 from ..agents.tools import FileOut, JsonOut, LinkOut, TextOut, ToolErrorKind, ToolPart, VariableOut
 from ..children import FlowAnswer, RunFlow
 from ..errors import NodeError
 from ..options import RetryClass
 from ..templates import references, split
 from ..values import ValueType
-from .base import MISSING, Context, Done, NodeData, NodeType, Outcome, Perform
+from .base import MISSING, Came, Context, Done, FormReply, NodeData, NodeType, Outcome, Perform
 
 # The limit of a call is the tool's own; no tool may have a longer one.
 _LONGEST_S = 3600.0
-_MASK = "********"
 _OUTPUTS = ("text", "files", "json")
 _ERRORS: dict[ToolErrorKind, str] = {"unknown_tool": "ToolNodeError", "bad_arguments": "ToolParameterError"}
 _OTHER_ERROR = "ToolInvokeError"
@@ -73,42 +76,32 @@ class ToolData(NodeData):
         return {name: _parameter(given) for name, given in cast("dict[str, Any]", value).items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What a tool is called with. shown, settings: arguments and parameters for people to read."""
+
+    use: ToolUse
+    arguments: dict[str, JsonValue]
+    shown: dict[str, JsonValue]
+    settings: dict[str, JsonValue]
+
+
 def start(data: ToolData, ctx: Context) -> Outcome:
     """Fill in the parameters and ask for the tool."""
-    given = dict(_filled(data.tool_parameters.items(), ctx))
-    settings = {name: _setting(value) for name, value in data.tool_configurations.items()}
-    use = ToolUse(
-        provider_type=_provider_type(data),
-        provider_id=data.provider_id,
-        tool_name=data.tool_name,
-        parameters=dict(_filled(settings.items(), ctx)),
-        credential=data.credential_id or None,
-    )
-    shown = {
-        name: _shown(parameter, given[name], ctx) for name, parameter in data.tool_parameters.items() if name in given
-    }
-    effect = RunTool(
-        use=use,
-        name=data.tool_name,
-        arguments=given,
-        timeout_s=_LONGEST_S,
-        user=_text(ctx, "user_id"),
-        tenant=ctx.tenant,
-    )
-    memo: dict[str, JsonValue] = {"shown": shown}
-    if use.provider_type in ("workflow", "agent"):
-        memo["given"] = {**use.parameters, **given}
-    return Perform(effect, inputs=shown, memo=memo)
+    return _perform(_call(data, ctx), ctx, ask=True)
 
 
-def resume(data: ToolData, ctx: Context, reply: ToolResult | FlowAnswer | AgentAnswer) -> Outcome:
-    """Put out what the tool gave; a graph or an agent that is a tool runs first."""
+def resume(data: ToolData, ctx: Context, reply: ToolResult | FlowAnswer | AgentAnswer | Came) -> Outcome:
+    """Put out what the tool gave; a graph or an agent that is a tool runs first, and a person before all."""
     memo = cast("dict[str, Any]", ctx.memo or {})
     shown, given = cast("dict[str, Any]", memo.get("shown", {})), cast("dict[str, Any]", memo.get("given", {}))
     match reply:
         case ToolResult(error_kind=kind) if kind is not None:
             message = f"Failed to run tool {data.tool_label or data.tool_name!r}: {reply.error or reply.text}"
             raise NodeError(message, _ERRORS.get(kind, _OTHER_ERROR))
+        case ToolResult(asks=label) if label is not None:
+            question = Question(label=label, arguments=shown, settings=memo.get("settings", {}))
+            return node_forms.ask(data.title or ctx.node_id, question)
         case ToolResult(child=child) if child is not None:
             return Perform(_child(child, given), inputs=shown, memo=ctx.memo)
         case ToolResult(parts=parts):
@@ -118,6 +111,62 @@ def resume(data: ToolData, ctx: Context, reply: ToolResult | FlowAnswer | AgentA
             return Done(outputs=_given([text, JsonOut(value=outputs), *_files(reply)]), inputs=shown)
         case AgentAnswer():
             return Done(outputs=_given([TextOut(text=reply.text), *_files(reply)]), inputs=shown)
+        case Came():
+            assert isinstance(reply.reply, FormReply)
+            return _decided(data, ctx, Question.model_validate(memo["question"]), reply.reply)
+
+
+def _perform(call: _Call, ctx: Context, *, ask: bool) -> Perform:
+    use = call.use
+    effect = RunTool(
+        use=use,
+        name=use.tool_name,
+        arguments=call.arguments,
+        timeout_s=_LONGEST_S,
+        user=_text(ctx, "user_id"),
+        tenant=ctx.tenant,
+        ask=ask,
+    )
+    memo: dict[str, JsonValue] = {"shown": call.shown}
+    if call.settings:
+        memo["settings"] = call.settings
+    if use.provider_type in ("workflow", "agent"):
+        memo["given"] = {**use.parameters, **call.arguments}
+    return Perform(effect, inputs=call.shown, memo=memo)
+
+
+def _decided(data: ToolData, ctx: Context, question: Question, reply: FormReply) -> Outcome:
+    """Make a call that a person approved, with what the person saw."""
+    # Secrets are kept nowhere while somebody thinks: they are filled in anew.
+    now = _call(data, ctx)
+    try:
+        seen = node_forms.approved(question, reply)
+        arguments = node_forms.unblotted(seen, now.arguments, now.shown)
+        parameters = node_forms.unblotted(question.settings, now.use.parameters, now.settings)
+    except NoArguments as problem:
+        again = {"arguments": now.shown, "settings": now.settings, "times": question.times + 1}
+        return node_forms.ask(data.title or ctx.node_id, question.model_copy(update=again), str(problem))
+    use = now.use.model_copy(update={"parameters": parameters})
+    return _perform(_Call(use, arguments, seen, question.settings), ctx, ask=False)
+
+
+def _call(data: ToolData, ctx: Context) -> _Call:
+    drawn = {name: _setting(value) for name, value in data.tool_configurations.items()}
+    arguments, parameters = dict(_filled(data.tool_parameters.items(), ctx)), dict(_filled(drawn.items(), ctx))
+    use = ToolUse(
+        provider_type=_provider_type(data),
+        provider_id=data.provider_id,
+        tool_name=data.tool_name,
+        parameters=parameters,
+        credential=data.credential_id or None,
+    )
+    return _Call(use, arguments, _readable(data.tool_parameters, arguments, ctx), _readable(drawn, parameters, ctx))
+
+
+def _readable(
+    drawn: Mapping[str, ToolParameter], values: Mapping[str, JsonValue], ctx: Context
+) -> dict[str, JsonValue]:
+    return {name: _shown(parameter, values[name], ctx) for name, parameter in drawn.items() if name in values}
 
 
 def _files(reply: FlowAnswer | AgentAnswer) -> list[FileOut]:
@@ -160,14 +209,14 @@ def _shown(parameter: ToolParameter, value: JsonValue, ctx: Context) -> JsonValu
     """Give a value for people to read."""
     if parameter.type == "variable":
         secret = ctx.type_of(cast("list[str]", parameter.value)) is ValueType.SECRET
-        return _MASK if secret else value
+        return MASK if secret else value
     template = parameter.value
     if not isinstance(template, str) or all(ctx.type_of(part) is not ValueType.SECRET for part in references(template)):
         return value
     return "".join(
         part
         if isinstance(part, str)
-        else _MASK
+        else MASK
         if ctx.type_of(part) is ValueType.SECRET
         else ctx.render("{{#" + ".".join(part) + "#}}")
         for part in split(template)
@@ -232,5 +281,6 @@ NODE = NodeType(
     effects=(RunTool, RunFlow, RunAgent),
     retries=True,
     repeats=_repeats,
+    waits=True,
     default_pin={"text": "mocked tool output"},
 )
