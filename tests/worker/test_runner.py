@@ -64,6 +64,28 @@ def test_what_no_task_has_handled_is_not_shown() -> None:
     assert asked(Waiting(), *ahead[:-1], (2, 13, WITH_A_TASK)) == []
 
 
+def test_what_a_worker_may_have_taken_and_not_completed_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the events, only to the first who asks, and only right behind what came."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def failed(pause_s: float, *queries: str) -> list[bool]:
+        watched, found = Watched(_activate, lambda _: None, Waiting()), list[bool]()
+        watched(WorkflowActivation(run_id="r", jobs=[NEWS], timestamp=Timestamp(seconds=1), history_length=3))
+        new = Timestamp(seconds=2)
+        watched(WorkflowActivation(run_id="r", jobs=[NEWS], timestamp=new, history_length=9))
+        now[0] += pause_s
+        for query in queries:
+            job = WorkflowActivationJob(query_workflow=QueryWorkflow(query_id="legacy_query", query_type=query))
+            answer = watched(WorkflowActivation(run_id="r", jobs=[job], timestamp=new, history_length=9))
+            found.append(bool(answer.successful.commands))
+        return found
+
+    assert failed(0.5, "events", "events") == [True, False]
+    assert failed(0.5, "status", "events") == [False, False]
+    assert failed(5.0, "events") == [False]
+
+
 def test_a_server_whose_clock_stands_still_gets_an_answer_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now, waiting = [100.0], Waiting()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -6,7 +6,8 @@
   no workflow task has handled. Core keeps the run as it is then, and its next task goes on from there, with the
   commands of both; a replay sees those events in one piece with later ones, and may find commands in another order.
   So such a run is taken out of memory once it has answered. Where it shows that it is ahead of its tasks it does not
-  answer, but asks to be asked again: in the end its events may have another order.
+  answer, but asks to be asked again: in the end its events may have another order. Where it may be ahead, by a task
+  that a worker took and did not live to complete, it does so when asked for events.
 
 Both reach into what the SDK keeps private, and leave it alone where that is not as expected.
 """
@@ -27,6 +28,8 @@ from perdure_graph import naming
 _QUESTIONS = ("get_serialization_context", "get_external_store_context")
 # A query that comes by itself, not with a workflow task, has this id.
 _BY_ITSELF = "legacy_query"
+# A query that brought a run into memory comes right behind what it brought there.
+_RIGHT_BEHIND_S = 2.0
 # A task that has been due for so long is none: a server whose clock stands still gives two tasks one time.
 _SOON_S = 30.0
 _MOST_WAITING = 1000
@@ -81,7 +84,9 @@ class Watched:
     The first query that comes by itself tells how the run got there: for its sake when nothing new was handled before
     it, or perhaps for its sake when there was. In the second case the run is forgotten, once.
 
-    A task has a time of its own. So events that came in without a new time are in no task yet.
+    A task has a time of its own. So events that came in without a new time are in no task yet. Those of a task may
+    still come in another order, where it was never completed; that cannot be seen from here, so whoever may be shown
+    such events is to ask again, which brings the run into memory anew.
     """
 
     def __init__(
@@ -97,24 +102,31 @@ class Watched:
         # Whether something new was handled; and whether in no task.
         self._ahead = False
         self._untasked = False
+        self._came = 0.0
         self._length = 0
         self._time = 0, 0
 
     def __call__(self, activation: WorkflowActivation) -> WorkflowActivationCompletion:
         """Pass an activation on; ask first for the run to be forgotten after it, if need be."""
-        queries = [job.query_workflow.query_id for job in activation.jobs if job.HasField("query_workflow")]
+        queries = [job.query_workflow for job in activation.jobs if job.HasField("query_workflow")]
         if not queries:
             self._note(activation)
-        elif _BY_ITSELF in queries and (self._untasked or not self._asked):
+        elif queries[0].query_id == _BY_ITSELF and (self._untasked or not self._asked):
+            lasts = not (self._untasked or (self._may_be_brought and queries[0].query_type == naming.EVENTS))
             self._asked = True
             if self._ahead:
                 self._forget(activation.run_id)
-            if self._untasked and self._waiting.still(activation.run_id, self._length):
+            if not lasts and self._waiting.still(activation.run_id, self._length):
                 return _ask_again(activation.run_id)
         return self._activate(activation)
 
+    @property
+    def _may_be_brought(self) -> bool:
+        return self._ahead and time.monotonic() - self._came < _RIGHT_BEHIND_S
+
     def _note(self, activation: WorkflowActivation) -> None:
-        self._ahead = self._ahead or not activation.is_replaying
+        if not activation.is_replaying:
+            self._ahead, self._came = True, time.monotonic()
         if activation.history_length > self._length:
             time_ = activation.timestamp.seconds, activation.timestamp.nanos
             self._untasked = time_ == self._time
