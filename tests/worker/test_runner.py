@@ -86,6 +86,19 @@ def test_what_a_worker_may_have_taken_and_not_completed_is_not_shown(monkeypatch
     assert failed(5.0, "events") == [False]
 
 
+def test_a_run_that_is_over_is_shown_at_once() -> None:
+    def ends(activation: WorkflowActivation) -> WorkflowActivationCompletion:
+        completion = _activate(activation)
+        completion.successful.commands.add().complete_workflow_execution.SetInParent()
+        return completion
+
+    watched = Watched(ends, lambda _: None, Waiting())
+    watched(WorkflowActivation(run_id="r", jobs=[NEWS], timestamp=Timestamp(seconds=1), history_length=3))
+    query = WorkflowActivationJob(query_workflow=QueryWorkflow(query_id="legacy_query", query_type="events"))
+    answer = watched(WorkflowActivation(run_id="r", jobs=[query], timestamp=Timestamp(seconds=1), history_length=3))
+    assert not answer.successful.commands[0].HasField("respond_to_query")
+
+
 def test_a_server_whose_clock_stands_still_gets_an_answer_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     now, waiting = [100.0], Waiting()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

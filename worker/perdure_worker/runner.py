@@ -28,8 +28,14 @@ from perdure_graph import naming
 _QUESTIONS = ("get_serialization_context", "get_external_store_context")
 # A query that comes by itself, not with a workflow task, has this id.
 _BY_ITSELF = "legacy_query"
+_ENDS = (
+    "complete_workflow_execution",
+    "fail_workflow_execution",
+    "cancel_workflow_execution",
+    "continue_as_new_workflow_execution",
+)
 # A query that brought a run into memory comes right behind what it brought there.
-_RIGHT_BEHIND_S = 2.0
+_RIGHT_BEHIND_S = 1.0
 # A task that has been due for so long is none: a server whose clock stands still gives two tasks one time.
 _SOON_S = 30.0
 _MOST_WAITING = 1000
@@ -103,6 +109,7 @@ class Watched:
         self._ahead = False
         self._untasked = False
         self._came = 0.0
+        self._over = False
         self._length = 0
         self._time = 0, 0
 
@@ -118,11 +125,16 @@ class Watched:
                 self._forget(activation.run_id)
             if not lasts and self._waiting.still(activation.run_id, self._length):
                 return _ask_again(activation.run_id)
-        return self._activate(activation)
+        completion = self._activate(activation)
+        # Nothing comes behind the end of a run.
+        self._over = self._over or any(
+            command.WhichOneof("variant") in _ENDS for command in completion.successful.commands
+        )
+        return completion
 
     @property
     def _may_be_brought(self) -> bool:
-        return self._ahead and time.monotonic() - self._came < _RIGHT_BEHIND_S
+        return self._ahead and not self._over and time.monotonic() - self._came < _RIGHT_BEHIND_S
 
     def _note(self, activation: WorkflowActivation) -> None:
         if not activation.is_replaying:
