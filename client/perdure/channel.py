@@ -25,9 +25,6 @@ from perdure_graph.view import RunView
 from .workers import end_of
 
 _AGAIN_S = 0.5
-# Most often the next answer lasts.
-_AT_ONCE_S = 0.02
-_SHORTLY_S = 0.32
 _UPDATE_TRIES = 20
 _UPDATE_PAUSE_S = 0.05
 _RPC_TIMEOUT = timedelta(seconds=10)
@@ -143,19 +140,11 @@ class Channel:
                 await asyncio.sleep(_AGAIN_S)
 
     async def ask(self, name: str, kind: Any, *args: Any, within: timedelta = _RPC_TIMEOUT) -> Any:
-        """Ask the run once, and again where an answer might not last; errors of the server are passed on as such."""
-        loop = asyncio.get_running_loop()
-        ends, pause = loop.time() + within.total_seconds(), _AT_ONCE_S
-        while True:
-            try:
-                return await self.workflow.query(name, args=args, result_type=kind, rpc_timeout=within)
-            except WorkflowQueryFailedError as error:
-                if naming.ASK_AGAIN not in error.message:
-                    raise CommandRefused(f"run {self.run_id!r} cannot answer {name!r}: {error.message}") from error
-                if loop.time() > ends:
-                    raise RPCError(error.message, RPCStatusCode.DEADLINE_EXCEEDED, b"") from error
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _SHORTLY_S)
+        """Ask the run once; errors of the server are passed on as they are."""
+        try:
+            return await self.workflow.query(name, args=args, result_type=kind, rpc_timeout=within)
+        except WorkflowQueryFailedError as error:
+            raise CommandRefused(f"run {self.run_id!r} cannot answer {name!r}: {error.message}") from error
 
 
 def message_of(cause: BaseException | None) -> str:

@@ -27,7 +27,7 @@ POLL_MOST_S = 0.5
 # How often the run is asked at once because the store shows something new: so many times, then this often.
 _AT_ONCE = 5
 _AT_ONCE_PER_S = 20.0
-# From the end of a text until the run has it.
+# From the end of a text until the run has it; and until a run shows what it held back.
 _MOMENT_S = 0.02
 # How many events back an open stream is looked for where the run keeps none of them.
 _LOOK_BACK = 500
@@ -123,6 +123,8 @@ class Reader:
                     page, asking = asking.result(), None
                     taken = await self._taken(page)
                     pace.answered(time.monotonic(), fruitful=bool(taken))
+                    if page.held:
+                        pace.soon(time.monotonic())
                     for event in taken:
                         yield event
                 if asking is None and self._heard > max(self._after, self._asked_for):
@@ -142,7 +144,9 @@ class Reader:
             while not self._ended:
                 page = await self._source.page(self._after)
                 out += await self._taken(page)
-                if not page.events:
+                if page.held:
+                    await asyncio.sleep(_MOMENT_S)
+                elif not page.events:
                     break
         finally:
             await self._children.close()

@@ -18,7 +18,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 
 from fakes.graphs import document, end, node, start
 from perdure import Client, Graph
-from perdure_graph.naming import ASK_AGAIN
+from perdure_graph.view import NEWEST_IN_DOUBT
 from perdure_worker.embedded import EmbeddedStack
 from perdure_worker.runner import Waiting, Watched
 
@@ -44,71 +44,72 @@ def _activate(activation: WorkflowActivation) -> WorkflowActivationCompletion:
     return WorkflowActivationCompletion(run_id=activation.run_id)
 
 
-def asked(waiting: Waiting, *tasks: tuple[int, int, WorkflowActivationJob]) -> list[str]:
-    """Show an instance jobs, each with the time of its task and the length of the history; what queries failed with."""
-    watched, failed = Watched(_activate, lambda _: None, waiting), list[str]()
-    for seconds, length, job in tasks:
-        at = Timestamp(seconds=seconds)
-        answer = watched(WorkflowActivation(run_id="r", jobs=[job], timestamp=at, history_length=length))
-        failed += [command.respond_to_query.failed.message for command in answer.successful.commands]
-    return failed
+def doubted(waiting: Waiting, *tasks: tuple[int, int, WorkflowActivationJob], over: bool = False) -> list[bool]:
+    """Show an instance jobs, each with the time of its task and the length of the history; for each query whether the
+    run was told that what came last is in doubt."""
+    found: list[bool] = []
 
-
-def test_what_no_task_has_handled_is_not_shown() -> None:
-    ahead = [(1, 3, NEWS), (2, 9, NEWS), (2, 13, NEWS), (2, 13, BY_ITSELF)]
-    assert asked(Waiting(), *ahead) == [ASK_AGAIN]
-    assert asked(Waiting(), *ahead, (2, 13, BY_ITSELF), (3, 15, NEWS), (3, 15, BY_ITSELF)) == [ASK_AGAIN] * 2
-    # Of one task: what a command leads to at once.
-    assert asked(Waiting(), (1, 3, NEWS), (2, 9, NEWS), (2, 9, NEWS), (2, 9, BY_ITSELF)) == []
-    # A query that comes with a task.
-    assert asked(Waiting(), *ahead[:-1], (2, 13, WITH_A_TASK)) == []
-
-
-def test_what_a_worker_may_have_taken_and_not_completed_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the events, only to the first who asks, and only right behind what came."""
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def failed(pause_s: float, *queries: str) -> list[bool]:
-        watched, found = Watched(_activate, lambda _: None, Waiting()), list[bool]()
-        watched(WorkflowActivation(run_id="r", jobs=[NEWS], timestamp=Timestamp(seconds=1), history_length=3))
-        new = Timestamp(seconds=2)
-        watched(WorkflowActivation(run_id="r", jobs=[NEWS], timestamp=new, history_length=9))
-        now[0] += pause_s
-        for query in queries:
-            job = WorkflowActivationJob(query_workflow=QueryWorkflow(query_id="legacy_query", query_type=query))
-            answer = watched(WorkflowActivation(run_id="r", jobs=[job], timestamp=new, history_length=9))
-            found.append(bool(answer.successful.commands))
-        return found
-
-    assert failed(0.5, "events", "events") == [True, False]
-    assert failed(0.5, "status", "events") == [False, False]
-    assert failed(5.0, "events") == [False]
-
-
-def test_a_run_that_is_over_is_shown_at_once() -> None:
-    def ends(activation: WorkflowActivation) -> WorkflowActivationCompletion:
+    def activate(activation: WorkflowActivation) -> WorkflowActivationCompletion:
+        if activation.jobs[0].HasField("query_workflow"):
+            found.append(NEWEST_IN_DOUBT.get())
         completion = _activate(activation)
-        completion.successful.commands.add().complete_workflow_execution.SetInParent()
+        if over:
+            completion.successful.commands.add().complete_workflow_execution.SetInParent()
         return completion
 
-    watched = Watched(ends, lambda _: None, Waiting())
-    watched(WorkflowActivation(run_id="r", jobs=[NEWS], timestamp=Timestamp(seconds=1), history_length=3))
-    query = WorkflowActivationJob(query_workflow=QueryWorkflow(query_id="legacy_query", query_type="events"))
-    answer = watched(WorkflowActivation(run_id="r", jobs=[query], timestamp=Timestamp(seconds=1), history_length=3))
-    assert not answer.successful.commands[0].HasField("respond_to_query")
+    watched = Watched(activate, lambda _: None, waiting)
+    for seconds, length, job in tasks:
+        at = Timestamp(seconds=seconds)
+        watched(WorkflowActivation(run_id="r", jobs=[job], timestamp=at, history_length=length))
+    assert not NEWEST_IN_DOUBT.get()
+    return found
 
 
-def test_a_server_whose_clock_stands_still_gets_an_answer_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, waiting = [100.0], Waiting()
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    ahead = [(1, 3, NEWS), (1, 9, NEWS), (1, 9, BY_ITSELF)]
-    assert asked(waiting, *ahead) == [ASK_AGAIN]
-    now[0] += 29
-    assert asked(waiting, *ahead) == [ASK_AGAIN]
+    return now
+
+
+def test_what_no_task_has_handled_is_in_doubt() -> None:
+    ahead = [(1, 3, NEWS), (2, 9, NEWS), (2, 13, NEWS), (2, 13, BY_ITSELF)]
+    assert doubted(Waiting(), *ahead) == [True]
+    assert doubted(Waiting(), *ahead, (2, 13, BY_ITSELF), (3, 15, NEWS), (3, 15, BY_ITSELF)) == [True, True, False]
+    # A query that comes with a task.
+    assert doubted(Waiting(), *ahead[:-1], (2, 13, WITH_A_TASK)) == [False]
+
+
+def test_what_a_worker_may_have_taken_and_not_completed_is_in_doubt(now: list[float]) -> None:
+    """Only for the first who asks by himself, and not of a run that is over."""
+    task = [(1, 3, NEWS), (2, 9, NEWS), (2, 9, BY_ITSELF), (2, 9, BY_ITSELF)]
+    assert doubted(Waiting(), *task) == [True, False]
+    assert doubted(Waiting(), *task, over=True) == [False, False]
+
+
+def test_what_came_long_before_was_not_brought_by_a_query(now: list[float]) -> None:
+    found: list[bool] = []
+
+    def activate(activation: WorkflowActivation) -> WorkflowActivationCompletion:
+        found.append(NEWEST_IN_DOUBT.get())
+        return _activate(activation)
+
+    watched = Watched(activate, lambda _: None, Waiting())
+    watched(WorkflowActivation(run_id="r", jobs=[NEWS], timestamp=Timestamp(seconds=1), history_length=3))
     now[0] += 2
-    assert asked(waiting, *ahead) == []
-    assert asked(waiting, *ahead[:-1], (1, 12, NEWS), (1, 12, BY_ITSELF)) == [ASK_AGAIN]
+    watched(WorkflowActivation(run_id="r", jobs=[BY_ITSELF], timestamp=Timestamp(seconds=1), history_length=3))
+    assert found == [False, False]
+
+
+def test_on_a_server_whose_clock_stands_still_all_is_shown_in_the_end(now: list[float]) -> None:
+    waiting = Waiting()
+    ahead = [(1, 3, NEWS), (1, 9, NEWS), (1, 9, BY_ITSELF)]
+    assert doubted(waiting, *ahead) == [True]
+    now[0] += 29
+    assert doubted(waiting, *ahead) == [True]
+    now[0] += 2
+    assert doubted(waiting, *ahead) == [False]
+    assert doubted(waiting, *ahead[:-1], (1, 12, NEWS), (1, 12, BY_ITSELF)) == [True]
 
 
 @pytest.mark.parametrize(

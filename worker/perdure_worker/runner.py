@@ -5,9 +5,8 @@
 * A query that finds a run in no worker's memory makes it there, from all that the history holds: also from events that
   no workflow task has handled. Core keeps the run as it is then, and its next task goes on from there, with the
   commands of both; a replay sees those events in one piece with later ones, and may find commands in another order.
-  So such a run is taken out of memory once it has answered. Where it shows that it is ahead of its tasks it does not
-  answer, but asks to be asked again: in the end its events may have another order. Where it may be ahead, by a task
-  that a worker took and did not live to complete, it does so when asked for events.
+  So such a run is taken out of memory once it has answered. What came last is not among the events that it shows,
+  since in the end they may have another order: who asks again is answered from history.
 
 Both reach into what the SDK keeps private, and leave it alone where that is not as expected.
 """
@@ -23,7 +22,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import Worker, WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from perdure_graph import naming
+from perdure_graph.view import NEWEST_IN_DOUBT
 
 _QUESTIONS = ("get_serialization_context", "get_external_store_context")
 # A query that comes by itself, not with a workflow task, has this id.
@@ -91,8 +90,8 @@ class Watched:
     it, or perhaps for its sake when there was. In the second case the run is forgotten, once.
 
     A task has a time of its own. So events that came in without a new time are in no task yet. Those of a task may
-    still come in another order, where it was never completed; that cannot be seen from here, so whoever may be shown
-    such events is to ask again, which brings the run into memory anew.
+    still come in another order, where it was never completed. That cannot be seen from here, so it is assumed of all
+    that came right before such a query, unless it was the end.
     """
 
     def __init__(
@@ -119,18 +118,25 @@ class Watched:
         if not queries:
             self._note(activation)
         elif queries[0].query_id == _BY_ITSELF and (self._untasked or not self._asked):
-            lasts = not (self._untasked or (self._may_be_brought and queries[0].query_type == naming.EVENTS))
+            doubt = self._untasked or self._may_be_brought
             self._asked = True
             if self._ahead:
                 self._forget(activation.run_id)
-            if not lasts and self._waiting.still(activation.run_id, self._length):
-                return _ask_again(activation.run_id)
+            if doubt and self._waiting.still(activation.run_id, self._length):
+                return self._in_doubt(activation)
         completion = self._activate(activation)
         # Nothing comes behind the end of a run.
         self._over = self._over or any(
             command.WhichOneof("variant") in _ENDS for command in completion.successful.commands
         )
         return completion
+
+    def _in_doubt(self, activation: WorkflowActivation) -> WorkflowActivationCompletion:
+        token = NEWEST_IN_DOUBT.set(True)
+        try:
+            return self._activate(activation)
+        finally:
+            NEWEST_IN_DOUBT.reset(token)
 
     @property
     def _may_be_brought(self) -> bool:
@@ -143,11 +149,3 @@ class Watched:
             time_ = activation.timestamp.seconds, activation.timestamp.nanos
             self._untasked = time_ == self._time
             self._length, self._time = activation.history_length, time_
-
-
-def _ask_again(run_id: str) -> WorkflowActivationCompletion:
-    completion = WorkflowActivationCompletion(run_id=run_id)
-    answer = completion.successful.commands.add().respond_to_query
-    answer.query_id = _BY_ITSELF
-    answer.failed.message = naming.ASK_AGAIN
-    return completion

@@ -31,9 +31,6 @@ VARIABLES: Final = "variables"
 OUTCOMES: Final = "outcomes"
 GIVEN: Final = "given"
 
-# What a query fails with where an answer might not last: a task that may change the order of events is about to come.
-ASK_AGAIN: Final = "something has just happened to this run that no task has handled yet: ask again"
-
 QUERIES: Final = (STATUS, EVENTS, VARIABLES, OUTCOMES, GIVEN)
 
 GRAPH_ATTRIBUTE: Final = "PerdureGraph"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
@@ -21,6 +22,9 @@ PAGE_EVENTS = 500
 PAGE_BYTES = 1_000_000
 EVENT_BYTES = 500_000
 _VALUES = ("inputs", "asked", "outputs", "process_data", "value", "text")
+
+# Set around a query by a worker that does not know whether what came last will stay as it is; see its `runner`.
+NEWEST_IN_DOUBT: ContextVar[bool] = ContextVar("newest_in_doubt", default=False)
 
 
 class NodeView(BaseModel):
@@ -105,6 +109,7 @@ class RunView(BaseModel):
 class EventPage(BaseModel):
     """Events after a number, oldest first. `ended` says that none will follow the last of `events`.
 
+    held: whether there are more that are not shown yet, because their order may still change; ask again.
     first: number of the oldest event that the run still keeps; older ones are in the run store only.
     open: the stream that was open before `events`: whoever goes on from there may have been shown some of it.
     """
@@ -113,6 +118,7 @@ class EventPage(BaseModel):
 
     events: list[SerializeAsAny[Event]]
     ended: bool
+    held: bool = False
     first: int = 1
     open: TextStream | None = None
 
@@ -179,22 +185,29 @@ def _node_view(graph: Graph, frame: str, node_id: str, run: NodeRun) -> NodeView
     )
 
 
-def events_after(state: RunState, after: int) -> EventPage:
-    """Give one page of events whose number is greater than `after`."""
+def events_after(state: RunState, after: int, held_from: int | None = None) -> EventPage:
+    """Give one page of events whose number is greater than `after`.
+
+    held_from: those of this time, milliseconds since the epoch, or later ones are held back.
+    """
     first = state.seq - len(state.events)
     start = max(0, after - first)
     page: list[Event] = []
     total = 0
+    held = False
     for event in state.events[start : start + PAGE_EVENTS]:
+        held = held_from is not None and event.at >= held_from
+        if held:
+            break
         size = size_of([getattr(event, name, None) for name in _VALUES])
         shown = event if size <= EVENT_BYTES else _without_values(event, size)
         total += min(size, EVENT_BYTES)
         if page and total > PAGE_BYTES:
             break
         page.append(shown)
-    over = state.ended and start + len(page) >= len(state.events)
+    over = state.ended and not held and start + len(page) >= len(state.events)
     before = open_stream(state.events[:start]) if after and state.stream.writers else None
-    return EventPage(events=page, ended=over, first=first + 1, open=before)
+    return EventPage(events=page, ended=over, held=held, first=first + 1, open=before)
 
 
 def _without_values(event: Event, size: int) -> Event:

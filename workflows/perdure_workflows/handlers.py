@@ -40,7 +40,7 @@ from perdure_graph.oversize import TOO_LARGE, json_size, over_limit
 from perdure_graph.request import RunResult, RunStatus
 from perdure_graph.state import RunState
 from perdure_graph.step import check_command
-from perdure_graph.view import EventPage, RunView, events_after, view
+from perdure_graph.view import NEWEST_IN_DOUBT, EventPage, RunView, events_after, view
 from perdure_graph.window import WindowRest
 
 from .shell import Shell, now
@@ -293,7 +293,7 @@ class Handlers:
     @workflow.query(name=naming.EVENTS)
     def events(self, after: int = 0) -> EventPage:
         """Events numbered above `after`, one page."""
-        return events_after(self._run_state, after)
+        return events_after(self._run_state, after, now() if NEWEST_IN_DOUBT.get() else None)
 
     @workflow.query(name=naming.VARIABLES)
     def variables(self) -> dict[str, Any]:
