@@ -48,6 +48,8 @@ class Desk:
         script = {"steps": [*steps, {"reply": till.REPLY}], "latency": LATENCY}
         await self.provider.script(Script.model_validate(script))
         await self.provider.reset()
+        # Answers are noted a moment later.
+        await asyncio.sleep(0.5)
         async with books(self.stack.store_url) as opened:
             await opened.ledger.forgive(("primary", "other"))
         # So long a worker goes by what it knew before.
