@@ -21,6 +21,7 @@ class ThreadMemory:
         self._most_bytes = most_bytes
         self._threads: OrderedDict[str, dict[int, Message]] = OrderedDict()
         self._sizes: dict[str, int] = {}
+        self._bytes = 0
         self._lock = Lock()
 
     def put(self, thread: str, messages: Mapping[int, Message]) -> None:
@@ -29,11 +30,13 @@ class ThreadMemory:
             known = self._threads.setdefault(thread, {})
             new = {place: message for place, message in messages.items() if place not in known}
             known |= new
-            self._sizes[thread] = self._sizes.get(thread, 0) + sum(len(json.dumps(one)) for one in new.values())
+            size = sum(len(json.dumps(one)) for one in new.values())
+            self._sizes[thread] = self._sizes.get(thread, 0) + size
+            self._bytes += size
             self._threads.move_to_end(thread)
-            while self._threads and sum(self._sizes.values()) > self._most_bytes:
+            while self._threads and self._bytes > self._most_bytes:
                 oldest, _ = self._threads.popitem(last=False)
-                del self._sizes[oldest]
+                self._bytes -= self._sizes.pop(oldest)
 
     def pick(self, thread: str, places: Iterable[int]) -> dict[int, Message]:
         """Give those of the messages that are known."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -27,6 +28,16 @@ TASK_DONE = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 async def target() -> AsyncIterator[HttpServer]:
     async with http_server() as server:
         yield server
+
+
+@asynccontextmanager
+async def apart(stack: EmbeddedStack, queue: str) -> AsyncGenerator[tuple[EmbeddedStack, Client, RunOptions]]:
+    """Have one worker for runs and another for their HTTP calls; gives that of the runs, which a test may kill."""
+    runs = stack.settings.model_copy(update={"task_queue": queue})
+    calls = stack.settings.model_copy(update={"task_queue": f"{queue}-calls"})
+    async with embedded(runs) as own, embedded(calls):
+        client = Client(own.client, own.task_queue, task_timeout=own.task_timeout)
+        yield own, client, RunOptions(queues={"http": calls.task_queue})
 
 
 def calling(url: str) -> Graph:
@@ -69,11 +80,7 @@ async def test_a_reply_and_a_timer_that_come_together_are_taken_in_turn(
 ) -> None:
     """The reply first: what it leads to takes the events along, so the timer of the log finds nothing to record."""
     monkeypatch.setenv("PERDURE_HTTP_ALLOW", f"127.0.0.1:{target.port}")
-    runs = stack.settings.model_copy(update={"task_queue": "together"})
-    calls = stack.settings.model_copy(update={"task_queue": "together-calls"})
-    async with embedded(runs) as own, embedded(calls), asyncio.timeout(100):
-        client = Client(own.client, own.task_queue, task_timeout=own.task_timeout)
-        options = RunOptions(queues={"http": calls.task_queue})
+    async with apart(stack, "together") as (own, client, options), asyncio.timeout(100):
         # The first effect of a worker may wait for the run store to open.
         await (await client.start(calling(target.url("/json")), {"x": 1}, options=options)).outputs()
         # On a busy machine the reply may be the later one; that shows nothing, so try again.
@@ -104,11 +111,7 @@ async def test_nobody_is_shown_what_no_task_has_handled(
 ) -> None:
     """A worker is asked for a run whose reply still waits for its task; then a pause comes, which goes first."""
     monkeypatch.setenv("PERDURE_HTTP_ALLOW", f"127.0.0.1:{target.port}")
-    runs = stack.settings.model_copy(update={"task_queue": "unhandled"})
-    calls = stack.settings.model_copy(update={"task_queue": "unhandled-calls"})
-    async with embedded(runs) as own, embedded(calls), asyncio.timeout(60):
-        client = Client(own.client, own.task_queue, task_timeout=own.task_timeout)
-        options = RunOptions(queues={"http": calls.task_queue})
+    async with apart(stack, "unhandled") as (own, client, options), asyncio.timeout(60):
         run = await client.start(calling(target.url("/wait")), {"x": 1}, options=options)
         while not target.requests:
             await asyncio.sleep(0.01)
@@ -118,7 +121,7 @@ async def test_nobody_is_shown_what_no_task_has_handled(
             async for event in run.events():
                 shown.append((event.seq, event.type))
 
-        async with embedded(runs):
+        async with embedded(own.settings):
             os.kill(own.worker_pids[0], signal.SIGKILL)
             # Questions and tasks wait for the dead worker first, each for as long: so the question is there before.
             watching = asyncio.create_task(watch())

@@ -88,13 +88,11 @@ def _tools_in(file: Path) -> ToolsConfig:
 
 
 @asynccontextmanager
-async def equipped(settings: WorkerSettings, recorder: Recorder, models: Models) -> AsyncGenerator[Agents]:
-    """Have what agents need for the length of the block.
-
-    Raises:
-        BadToolsFile: the tools file cannot be read, or is wrong; says where.
-    """
-    agents = Agents(settings, recorder, models, await read_tools(settings))
+async def equipped(
+    settings: WorkerSettings, recorder: Recorder, models: Models, tools: ToolsConfig | None
+) -> AsyncGenerator[Agents]:
+    """Have what agents need for the length of the block; `tools` is what `read_tools` gave."""
+    agents = Agents(settings, recorder, models, tools)
     try:
         yield agents
     finally:

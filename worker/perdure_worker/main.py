@@ -58,14 +58,14 @@ async def serve(settings: WorkerSettings, ready: Ready = say_nothing) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _signalled, number, stop)
     # Before anything that takes a while: who starts a worker with a wrong file is told at once.
-    await read_tools(settings)
+    tools = await read_tools(settings)
     client = await runtime.connect(settings)
     if settings.smoke:
         await smoke.smoke_worker(client, settings)
     async with (
         recording(settings) as recorder,
         asking(settings, recorder) as models,
-        equipped(settings, recorder, models) as agents,
+        equipped(settings, recorder, models, tools) as agents,
     ):
         worker = runtime.make_worker(client, settings, recorder=recorder, models=models, agents=agents)
         polling = await runtime.start_polling(worker)

@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from perdure_graph.errors import PlatformError
 
-from .agents import equipped
+from .agents import equipped, read_tools
 from .child import Child, spawn
 from .models import asking
 from .runtime import Polling, make_worker, start_polling
@@ -122,7 +122,7 @@ async def start_here(client: Client, settings: WorkerSettings) -> WorkerHere:
     async with AsyncExitStack() as cleanup:
         recorder = await cleanup.enter_async_context(recording(settings))
         models = await cleanup.enter_async_context(asking(settings, recorder))
-        agents = await cleanup.enter_async_context(equipped(settings, recorder, models))
+        agents = await cleanup.enter_async_context(equipped(settings, recorder, models, await read_tools(settings)))
         worker = make_worker(client, settings, recorder=recorder, models=models, agents=agents)
         polling = await start_polling(worker)
         models.warm()

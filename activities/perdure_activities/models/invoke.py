@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_graph.models.faults import FaultKind
-from perdure_store.ledger_records import Also, LedgerAway
+from perdure_store.ledger_records import LedgerAway
 from perdure_store.recorder import now_ms
 
 from .admitting import AlreadyPaid, NotNow
@@ -25,7 +24,6 @@ from .route import Candidate, asked, candidates
 from .settle import NO_RUN, journal_key
 
 if TYPE_CHECKING:
-    from .call import Through
     from .config import Reason
     from .runtime import Runtime
 
@@ -38,23 +36,16 @@ _JOURNAL_TRIES = 3
 
 
 class Invocation:
-    """One attempt. Not to be used twice. through, also: see `Calling`."""
+    """One attempt. Not to be used twice, nor is the `calling` that makes its calls."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        effect: InvokeModel,
-        attempt: int,
-        through: Callable[[], Through] | None = None,
-        also: Callable[[ModelAnswer], Also | None] | None = None,
-    ) -> None:
+    def __init__(self, runtime: Runtime, effect: InvokeModel, attempt: int, calling: Calling) -> None:
         self._runtime = runtime
         self._effect = effect
         self._attempt = attempt
         self._meta = effect.meta or NO_RUN
         self._faults: list[LocatedFault] = []
         self._target = Target(effect.provider, effect.model)
-        self._calling = Calling(runtime, effect, attempt, through, also)
+        self._calling = calling
 
     async def perform(self) -> ModelAnswer:
         """Give the answer: the one paid for before, or a new one.

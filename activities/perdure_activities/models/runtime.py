@@ -13,6 +13,7 @@ from perdure_store.ledger_records import Settlement
 from perdure_store.recorder import now_ms
 
 from .cache import as_cached
+from .calling import Calling
 from .cooldown import Healths
 from .failover import Target
 from .invoke import Invocation
@@ -87,7 +88,8 @@ class Runtime:
             ModelFault: there is no answer; says whose fault it is, and what to do.
             PlatformError: the run store is away and budgets must be kept, or the configuration is broken.
         """
-        return await Invocation(self, effect, attempt, through, also).perform()
+        calling = Calling(self, effect, attempt, through, also)
+        return await Invocation(self, effect, attempt, calling).perform()
 
     async def cached(self, effect: InvokeModel, kept: ModelAnswer) -> ModelAnswer:
         """Give the answer kept of an equal request, as one that costs nothing, and account for it so."""
