@@ -7,8 +7,10 @@ scope, rates. A budget is checked by the statement that reserves, so that no two
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
+from sqlalchemy import BindParameter, Connection, and_, bindparam, exists, or_, select
 
 from . import journal
 from .database import short
@@ -16,6 +18,17 @@ from .ledger_records import Admission, Admitted, Answered, Claim, NotAdmitted, R
 from .ledger_tables import RESERVATIONS, SPENDING
 from .rates import take
 from .statements import insert_new
+
+# Calls that lost their worker: their time is over, or their effect has begun another call; with values of `lost`.
+LOST = and_(
+    RESERVATIONS.c.id != bindparam("itself"),
+    or_(
+        RESERVATIONS.c.expires_at <= bindparam("now"),
+        and_(RESERVATIONS.c.effect_key == bindparam("effect"), RESERVATIONS.c.attempt <= bindparam("until")),
+    ),
+)
+_ANY_LOST = select(exists().where(LOST))
+_NO_ATTEMPT = -1
 
 
 def admit(connection: Connection, asked: Admission, now: int) -> Admitted | Answered | None:
@@ -26,7 +39,7 @@ def admit(connection: Connection, asked: Admission, now: int) -> Admitted | Answ
     """
     if asked.unless_answered and (found := journal.answer(connection, asked.effect_key)) is not None:
         return Answered(found)
-    if connection.execute(select(exists().where(lost(asked, now)))).scalar_one():
+    if connection.execute(_ANY_LOST, lost(asked, now)).scalar_one():
         return None
     expires_at = now + round(asked.lasts_s * 1000)
     row = {
@@ -56,14 +69,15 @@ def attempt_of(asked: Admission) -> int:
     return asked.if_lost.attempt if asked.if_lost else 0
 
 
-def lost(asked: Admission | None, now: int) -> ColumnElement[bool]:
-    """Say which calls lost their worker: their time is over, or their effect has begun another call."""
-    c = RESERVATIONS.c
-    expired = c.expires_at <= now
-    if asked is None:
-        return expired
-    earlier = and_(c.effect_key == short(asked.effect_key), c.attempt <= attempt_of(asked))
-    return and_(c.id != short(asked.id), or_(expired, earlier) if asked.effect_key else expired)
+def lost(asked: Admission | None, now: int) -> dict[str, Any]:
+    """Give the values for `LOST`; without a call that begins, or one without a key, only time tells."""
+    known = asked is not None and bool(asked.effect_key)
+    return {
+        "itself": short(asked.id) if asked else "",
+        "now": now,
+        "effect": short(asked.effect_key) if asked else "",
+        "until": attempt_of(asked) if asked and known else _NO_ATTEMPT,
+    }
 
 
 def _by_scope(claims: tuple[Claim, ...]) -> list[Claim]:
@@ -82,19 +96,25 @@ def _lower(one: int | None, other: int | None) -> int | None:
 
 
 def _reserve(connection: Connection, claim: Claim, money: int, tokens: int, now: int) -> None:
-    c = SPENDING.c
-    within = [c.scope == claim.scope]
-    if claim.money is not None:
-        within.append(c.money + c.reserved_money + money <= claim.money)
-    if claim.tokens is not None:
-        within.append(c.tokens + c.reserved_tokens + tokens <= claim.tokens)
-    held = {"reserved_money": c.reserved_money + money, "reserved_tokens": c.reserved_tokens + tokens}
-    update = SPENDING.update().where(*within).values(**held)
-    if connection.execute(update).rowcount:
+    limits = {name: most for name, most in (("money", claim.money), ("tokens", claim.tokens)) if most is not None}
+    update = _reserving(frozenset(limits))
+    values = {"of": claim.scope, "more_money": money, "more_tokens": tokens}
+    values |= {f"most_{name}": most for name, most in limits.items()}
+    if connection.execute(update, values).rowcount:
         return
     # Nothing was spent of it yet, or somebody else is first to.
     empty = dict.fromkeys(("money", "tokens", "reserved_money", "reserved_tokens"), 0)
     whose = {"run_id": claim.run_id, "ends_at": claim.ends_at, "created_at": now}
     insert_new(connection, SPENDING, {"scope": claim.scope, **empty, **whose})
-    if not connection.execute(update).rowcount:
+    if not connection.execute(update, values).rowcount:
         raise NotAdmitted(Refused("budget", claim.scope))
+
+
+@lru_cache
+def _reserving(limited: frozenset[str]) -> Any:
+    """Reserve of a budget, as far as it goes: of what is `limited` there must be enough."""
+    c = SPENDING.c
+    more: dict[str, BindParameter[Any]] = {name: bindparam(f"more_{name}") for name in ("money", "tokens")}
+    held = {f"reserved_{name}": c[f"reserved_{name}"] + value for name, value in more.items()}
+    within = [c[name] + c[f"reserved_{name}"] + more[name] <= bindparam(f"most_{name}") for name in sorted(limited)]
+    return SPENDING.update().where(c.scope == bindparam("of"), *within).values(held)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -76,20 +78,39 @@ def connect(address: Address, *, wait_s: float = 5.0, foreign_keys: bool = True)
     )
     if address.kind == "sqlite":
         _set_up_sqlite(engine.sync_engine, wait_s, foreign_keys=foreign_keys)
+        _begin_by_option(engine.sync_engine)
     return engine
 
 
-def local(engine: AsyncEngine, *, wait_s: float) -> Engine:
-    """Make an engine without asyncio for the same SQLite file; to be used by one thread."""
-    found = create_engine(
-        engine.url.set(drivername="sqlite+pysqlite"),
-        json_serializer=to_json,
-        connect_args={"timeout": wait_s, "check_same_thread": False},
-        pool_size=1,
-        max_overflow=0,
-    )
-    _set_up_sqlite(found, wait_s)
-    return found
+class Local:
+    """A connection without asyncio to the SQLite file of an engine; to be used by one thread."""
+
+    def __init__(self, engine: AsyncEngine, *, wait_s: float) -> None:
+        self._engine = create_engine(
+            engine.url.set(drivername="sqlite+pysqlite"),
+            json_serializer=to_json,
+            connect_args={"timeout": wait_s, "check_same_thread": False},
+            pool_size=1,
+            max_overflow=0,
+        )
+        _set_up_sqlite(self._engine, wait_s)
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def transaction(self, *, writes: bool) -> Generator[Connection]:
+        """Begin a transaction; it is undone where what is done in it raises."""
+        # Kept from one to the next: to take a connection from a pool and give it back takes longer than a statement.
+        connection = self._connection = self._connection or self._engine.connect()
+        with connection.begin():
+            # Not by a listener, as for other engines: with one, every statement looks for listeners of all kinds.
+            connection.exec_driver_sql(_begin(writes=writes))
+            yield connection
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
 
 
 def writing(engine: AnyEngine) -> AnyEngine:
@@ -107,12 +128,18 @@ def _set_up_sqlite(engine: Engine, wait_s: float, *, foreign_keys: bool = True) 
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()
 
-    def begun(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
     event.listen(engine, "connect", connected)
+
+
+def _begin_by_option(engine: Engine) -> None:
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(_begin(writes=connection.get_execution_options().get(_WRITES, False)))
+
     event.listen(engine, "begin", begun)
+
+
+def _begin(*, writes: bool) -> str:
+    return "BEGIN IMMEDIATE" if writes else "BEGIN"
 
 
 def to_json(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select
@@ -12,7 +12,7 @@ from .database import plain
 from .items import Deltas
 from .ledger_records import DeltaRow
 from .ledger_tables import DELTAS
-from .statements import insert_into
+from .statements import insert_missing
 
 _FIELDS = tuple(field.name for field in fields(DeltaRow))
 _TEXTS = ("run_id", "scope", "key", "node_id", "frame", "selector")
@@ -23,11 +23,10 @@ def write_deltas(connection: Connection, items: Iterable[Deltas]) -> set[str]:
     rows = {
         (row.run_id, row.scope, row.key, row.epoch, row.n): _values(row, item.at) for item in items for row in item.rows
     }
-    insert = insert_into(DELTAS, connection.dialect.name).on_conflict_do_nothing()
     if not rows:
         return set()
     # Always in one order, so that two writers of the same pieces do not wait for each other.
-    connection.execute(insert, [rows[key] for key in sorted(rows)])
+    connection.execute(insert_missing(DELTAS, connection.dialect.name), [rows[key] for key in sorted(rows)])
     return {row["run_id"] for row in rows.values()}
 
 
@@ -43,5 +42,5 @@ def deltas(
 
 
 def _values(row: DeltaRow, at: int) -> dict[str, Any]:
-    values = asdict(row)
+    values = {name: getattr(row, name) for name in _FIELDS}
     return values | {name: plain(values[name]) for name in _TEXTS} | {"at": at}

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from .database import short
 from .ledger_records import Admission, NotAdmitted, Refused
@@ -17,6 +17,16 @@ MINUTE_S = 60.0
 # How long to wait for a call to end: nobody knows.
 ENDS_S = 1.0
 LONGEST_SHUT_S = 120.0
+
+_BUCKETS = select(RATES).where(RATES.c.deployment == bindparam("of")).order_by(RATES.c.metric).with_for_update()
+_BUCKET = RATES.update().where(RATES.c.deployment == bindparam("of"), RATES.c.metric == bindparam("by"))
+_ADD = _BUCKET.values(level=RATES.c.level + bindparam("more"))
+_SAVE = _BUCKET.values({name: bindparam(name) for name in ("level", "most", "updated_at", "shut_until")})
+_ON_THEIR_WAY = (
+    select(func.count())
+    .select_from(RESERVATIONS)
+    .where(RESERVATIONS.c.deployment == bindparam("of"), RESERVATIONS.c.id != bindparam("itself"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +70,8 @@ def take(connection: Connection, asked: Admission, now: int) -> None:
         if row["shut_until"] > now:
             _refuse(asked, metric, (row["shut_until"] - now) / 1000)
     if "at_once" in limited:
-        on_their_way = (
-            select(func.count())
-            .select_from(RESERVATIONS)
-            .where(RESERVATIONS.c.deployment == asked.deployment, RESERVATIONS.c.id != short(asked.id))
-        )
-        if connection.execute(on_their_way).scalar_one() >= calls_at_once(limited["at_once"], batch=asked.batch):
+        on_their_way = connection.execute(_ON_THEIR_WAY, {"of": asked.deployment, "itself": short(asked.id)})
+        if on_their_way.scalar_one() >= calls_at_once(limited["at_once"], batch=asked.batch):
             _refuse(asked, "at_once", ENDS_S)
     for metric, need in (("requests", 1), ("tokens", asked.tokens)):
         if metric in limited:
@@ -79,8 +85,7 @@ def give_back(connection: Connection, deployment: str, *, requests: int, tokens:
     """Put back what a call took and did not use; negative where it used more."""
     for metric, count in (("requests", requests), ("tokens", tokens)):
         if count and deployment:
-            of = (RATES.c.deployment == deployment, RATES.c.metric == metric)
-            connection.execute(RATES.update().where(*of).values(level=RATES.c.level + float(count)))
+            connection.execute(_ADD, {"of": deployment, "by": metric, "more": float(count)})
 
 
 def correct(
@@ -100,14 +105,13 @@ def correct(
 
 def _locked(connection: Connection, deployment: str, limits: dict[str, int], now: int) -> dict[str, Any]:
     """Lock the buckets of a deployment, in the order of their names, and give them; full ones are made for `limits`."""
-    c = RATES.c
-    query = select(RATES).where(c.deployment == deployment).order_by(c.metric).with_for_update()
-    rows = {row["metric"]: row for row in connection.execute(query).mappings()}
+    of = {"of": deployment}
+    rows = {row["metric"]: row for row in connection.execute(_BUCKETS, of).mappings()}
     if missing := sorted(limits.keys() - rows.keys()):
         for metric in missing:
             full = {"level": float(limits[metric]), "most": limits[metric], "updated_at": now, "shut_until": 0}
             insert_new(connection, RATES, {"deployment": deployment, "metric": metric, **full})
-        rows = {row["metric"]: row for row in connection.execute(query).mappings()}
+        rows = {row["metric"]: row for row in connection.execute(_BUCKETS, of).mappings()}
     return rows
 
 
@@ -117,9 +121,7 @@ def _bucket(row: Any) -> Bucket:
 
 def _save(connection: Connection, deployment: str, metric: str, bucket: Bucket, *, shut_until: int = 0) -> None:
     values = {"level": bucket.level, "most": bucket.most, "updated_at": bucket.updated_at, "shut_until": shut_until}
-    connection.execute(
-        RATES.update().where(RATES.c.deployment == deployment, RATES.c.metric == metric).values(**values)
-    )
+    connection.execute(_SAVE, {"of": deployment, "by": metric, **values})
 
 
 def _refuse(asked: Admission, metric: str, retry_after_s: float) -> None:

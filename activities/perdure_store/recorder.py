@@ -20,10 +20,10 @@ from .urls import OFF
 from .writer import LIMIT_S, REST_S, NotReady, Writer, describe
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    from .database import Address
+    from .database import Address, Local
 
 _SHARE = 0.8
 # Of PostgreSQL: more at once only wait for each other, and the log needs connections too.
@@ -46,8 +46,8 @@ class Recorder:
         self.url = url
         self._limit_s = limit_s
         self._engine: AsyncEngine | None = None
-        # Of SQLite: an engine without asyncio, and the one thread that uses it.
-        self._local: Engine | None = None
+        # Of SQLite: a connection without asyncio, and the one thread that uses it.
+        self._local: Local | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="perdure-store")
         self._writer = Writer(self._commit, limit_s=limit_s, rest_s=rest_s)
         self._notes = Notes(self._writer.write)
@@ -116,13 +116,12 @@ class Recorder:
         engine = await self._opened()
         from .database import writing
 
-        if self._local is None:
+        if (local := self._local) is None:
             async with self._turns, (writing(engine) if writes else engine).begin() as connection:
                 return await connection.run_sync(work)
-        local = writing(self._local) if writes else self._local
 
         def whole() -> T:
-            with local.begin() as connection:
+            with local.transaction(writes=writes) as connection:
                 return work(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
@@ -138,10 +137,11 @@ class Recorder:
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
-        self._thread.shutdown(wait=False)
-        if self._local is not None:
-            self._local.dispose()
+        if (local := self._local) is not None:
             self._local = None
+            # By its own thread, behind what that still does.
+            await asyncio.get_running_loop().run_in_executor(self._thread, local.close)
+        self._thread.shutdown(wait=False)
 
     async def _read(self, query: Callable[[AsyncConnection], Awaitable[T | None]]) -> T | None:
         if self.is_off or self._writer.resting:
@@ -162,14 +162,13 @@ class Recorder:
         from .database import writing
         from .write import write
 
-        if self._local is None:
+        if (local := self._local) is None:
             async with writing(engine).begin() as connection:
                 await connection.run_sync(write, items)
             return
-        local = self._local
 
         def commit() -> None:
-            with writing(local).begin() as connection:
+            with local.transaction(writes=True) as connection:
                 write(connection, items)
 
         # The whole transaction in one thread: the asynchronous driver hops to its own for every statement, 25 times.
@@ -192,9 +191,9 @@ class Recorder:
                 raise NotReady("the run store is being opened")
             self._engine = self._opening.result()
             if self._engine.dialect.name == "sqlite":
-                from .database import local
+                from .database import Local
 
-                self._local = local(self._engine, wait_s=_SHARE * self._limit_s)
+                self._local = Local(self._engine, wait_s=_SHARE * self._limit_s)
         return self._engine
 
 

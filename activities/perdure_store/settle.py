@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from . import journal
-from .admission import lost
+from .admission import LOST, lost
 from .database import short
 from .ledger_records import Admission, Settlement, UsageRow, nanos
 from .ledger_tables import RESERVATIONS, SPENDING
@@ -16,6 +17,9 @@ from .statements import insert_into
 from .usage_rows import record
 
 AT_ONCE = 100
+
+_TAKE = delete(RESERVATIONS).where(RESERVATIONS.c.id == bindparam("of")).returning(RESERVATIONS)
+_LOST = select(RESERVATIONS).where(LOST).order_by(RESERVATIONS.c.id).limit(AT_ONCE).with_for_update()
 
 
 def settle(connection: Connection, over: Settlement, now: int) -> None:
@@ -54,8 +58,7 @@ def release(connection: Connection, admission: str) -> None:
 
 def sweep(connection: Connection, asked: Admission | None, now: int) -> int:
     """Settle some of the calls that lost their worker as what was feared of them; how many they were."""
-    query = select(RESERVATIONS).where(lost(asked, now)).order_by(RESERVATIONS.c.id).limit(AT_ONCE)
-    rows = list(connection.execute(query.with_for_update()).mappings())
+    rows = list(connection.execute(_LOST, lost(asked, now)).mappings())
     changes: dict[str, list[int]] = {}
     for row in rows:
         connection.execute(delete(RESERVATIONS).where(RESERVATIONS.c.id == row["id"]))
@@ -74,15 +77,13 @@ def sweep(connection: Connection, asked: Admission | None, now: int) -> int:
 
 
 def _taken(connection: Connection, admission: str) -> Any:
-    statement = delete(RESERVATIONS).where(RESERVATIONS.c.id == short(admission)).returning(RESERVATIONS)
-    return connection.execute(statement).mappings().first()
+    return connection.execute(_TAKE, {"of": short(admission)}).mappings().first()
 
 
 def _spend(
     connection: Connection, scope: str, *, money: int = 0, tokens: int = 0, reserved: tuple[int, int] = (0, 0)
 ) -> None:
     """Add to what was spent of a budget, and take `reserved` off what is held of it."""
-    insert = insert_into(SPENDING, connection.dialect.name)
     row: dict[str, Any] = {
         "scope": scope,
         "money": money,
@@ -90,7 +91,14 @@ def _spend(
         "reserved_money": -reserved[0],
         "reserved_tokens": -reserved[1],
     }
-    changes = {name: SPENDING.c[name] + insert.excluded[name] for name in row if name != "scope"}
     # Of a budget that nobody claimed before, it is not known whose it is: it is kept.
     row |= {"run_id": None, "ends_at": None, "created_at": 0}
-    connection.execute(insert.on_conflict_do_update(index_elements=["scope"], set_=changes), row)
+    connection.execute(_add(connection.dialect.name), row)
+
+
+@lru_cache
+def _add(dialect: str) -> Any:
+    insert = insert_into(SPENDING, dialect)
+    sums = ("money", "tokens", "reserved_money", "reserved_tokens")
+    changes = {name: SPENDING.c[name] + insert.excluded[name] for name in sums}
+    return insert.on_conflict_do_update(index_elements=["scope"], set_=changes)

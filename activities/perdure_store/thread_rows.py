@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from .agent_tables import THREADS
 from .database import plain, short, to_json
-from .statements import insert_into
+from .statements import insert_new
 
 
 def write(
@@ -19,11 +19,9 @@ def write(
     """Write messages; gives what stands, different, where one was to be written."""
     whose = {"thread": short(thread), "run_id": plain(run_id), "created_at": now}
     # Always in one order, so that two writers of the same thread do not wait for each other.
-    rows = [{**whose, "position": place, "message": messages[place]} for place in sorted(messages)]
-    connection.execute(insert_into(THREADS, connection.dialect.name).on_conflict_do_nothing(), rows)
-    c = THREADS.c
-    query = select(c.position, c.message).where(c.thread == short(thread), c.position.in_(messages))
-    found = {row.position: row.message for row in connection.execute(query)}
+    rows = {place: {**whose, "position": place, "message": messages[place]} for place in sorted(messages)}
+    taken = [place for place, row in rows.items() if not insert_new(connection, THREADS, row)]
+    found = read(connection, thread, taken) if taken else {}
     return {place: there for place, there in found.items() if there != json.loads(to_json(messages[place]))}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -33,7 +33,8 @@ def record(
 
     lost_from: it is what is feared of a call whose worker died, taken from these budgets.
     """
-    values = {name: plain(value) if isinstance(value, str) else value for name, value in asdict(row).items()}
+    given = {name: getattr(row, name) for name in _FIELDS}
+    values = {name: plain(value) if isinstance(value, str) else value for name, value in given.items()}
     values |= {name: short(values[name]) for name in ("id", "tenant")}
     values |= {"money": money, "spent": tokens, "lost": lost_from is not None, "scopes": lost_from}
     if insert_new(connection, USAGE, values):

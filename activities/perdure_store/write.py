@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, case, select, text, tuple_
+from sqlalchemy import Connection, bindparam, case, select, text, tuple_
 
 from .database import plain
 from .delta_rows import write_deltas
@@ -19,6 +19,9 @@ from .tables import BLOBS, EVENTS, METADATA, RESULTS, RUNS
 CHANNEL = "perdure_events"
 
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :run)")
+_INSERT = EVENTS.insert()
+_KEY = (EVENTS.c.run_id, EVENTS.c.scope, EVENTS.c.seq)
+_KNOWN = select(*_KEY).where(tuple_(*_KEY).in_(bindparam("keys", expanding=True)))
 
 
 def write(connection: Connection, items: Sequence[Item]) -> None:
@@ -57,7 +60,7 @@ def _write_events(connection: Connection, batches: Sequence[Batch]) -> None:
                 run["last_seq"] = max(run["last_seq"], event["seq"])
     if not rows:
         return
-    connection.execute(EVENTS.insert(), rows)
+    connection.execute(_INSERT, rows)
     derived["runs"] += touched.values()
     for name, patched in derived.items():
         if patched:
@@ -78,17 +81,22 @@ def _lock_runs(connection: Connection, batches: Sequence[Batch]) -> dict[str, in
     Always in the order of their ids: two writers that lock the same runs must not wait for each other.
     """
     fresh = {batch.run_id: new_run(batch.run_id, batch.flow, batch.tenant) for batch in batches}
-    insert = insert_into(RUNS, connection.dialect.name).on_conflict_do_nothing()
-    connection.execute(insert, [fresh[run_id] for run_id in sorted(fresh)])
-    query = select(RUNS.c.id, RUNS.c.last_position).where(RUNS.c.id.in_(fresh)).order_by(RUNS.c.id)
-    return {row.id: row.last_position for row in connection.execute(query.with_for_update())}
+    rows = [fresh[run_id] for run_id in sorted(fresh)]
+    found = connection.execute(_lock(connection.dialect.name), rows if len(rows) > 1 else rows[0])
+    return {row.id: row.last_position for row in found}
+
+
+@lru_cache
+def _lock(dialect: str) -> Any:
+    """Write the statement that makes rows of runs, and locks and gives those that are there."""
+    insert = insert_into(RUNS, dialect)
+    same = insert.on_conflict_do_update(index_elements=["id"], set_={"last_position": RUNS.c.last_position})
+    return same.returning(RUNS.c.id, RUNS.c.last_position)
 
 
 def _known(connection: Connection, batches: Sequence[Batch]) -> set[tuple[str, str, int]]:
-    c = EVENTS.c
     keys = [(batch.run_id, batch.scope, event["seq"]) for batch in batches for event in batch.events]
-    query = select(c.run_id, c.scope, c.seq).where(tuple_(c.run_id, c.scope, c.seq).in_(keys))
-    return {(row.run_id, row.scope, row.seq) for row in connection.execute(query)}
+    return {(row.run_id, row.scope, row.seq) for row in connection.execute(_KNOWN, {"keys": keys})}
 
 
 def _event_row(batch: Batch, event: Row, position: int) -> Row:

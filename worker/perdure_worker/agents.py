@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from perdure_store.recorder import Recorder
 
 from .models import Models
+from .once import Once
 from .settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Agents:
         self._tools = tools
         self._recorder = recorder
         self._models = models
-        self._making: asyncio.Task[AgentSupport] | None = None
+        self._made = Once(self._make, "perdure-agents")
 
     async def support(self) -> AgentSupport:
         """Give it; the first caller has it made.
@@ -44,15 +45,11 @@ class Agents:
         Raises:
             PlatformError: the configuration of models is wrong, or a file that the tools file names.
         """
-        if self._making is None or (self._making.done() and self._making.exception() is not None):
-            self._making = asyncio.create_task(self._make(), name="perdure-agents")
-        return await asyncio.shield(self._making)
+        return await self._made.get()
 
     async def close(self) -> None:
         """Close what tools hold: sessions, connections, child processes."""
-        if self._making is not None:
-            with suppress(Exception):
-                await (await self._making).registry.close()
+        await self._made.close(lambda support: support.registry.close())
 
     async def _make(self) -> AgentSupport:
         runtime = await self._models.runtime()

@@ -5,15 +5,13 @@ and give those that ask models, or run tools, what the worker has for them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from perdure_activities.heartbeat import heartbeats
 from perdure_graph.agents.effects import AskRound, OpenAgent, RunTool
 from perdure_graph.effects import Effect, EffectMeta, Reply, ReplyMeta
 from perdure_graph.errors import PlatformError
@@ -23,8 +21,6 @@ from perdure_store.recorder import Recorder
 
 from .agents import Agents
 from .models import Models
-
-T = TypeVar("T")
 
 
 class Effects(Interceptor):
@@ -70,11 +66,11 @@ class _Performed(ActivityInboundInterceptor):
             if isinstance(effect, InvokeModel) and self._models is not None:
                 from perdure_activities.models.context import RUNTIME
 
-                RUNTIME.set(await _alive(self._models.runtime()))
+                RUNTIME.set(await self._models.runtime())
             elif isinstance(effect, OpenAgent | AskRound | RunTool) and self._agents is not None:
                 from perdure_activities.agents.context import AGENTS
 
-                AGENTS.set(await _alive(self._agents.support()))
+                AGENTS.set(await self._agents.support())
         except PlatformError as error:
             raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None
 
@@ -91,12 +87,6 @@ class _Performed(ActivityInboundInterceptor):
             kept = reply.model_dump(mode="json", exclude={"meta"})
             await self._recorder.keep(scope, key, meta.run_id, kept, meta.cache.ttl_s)
         return reply, False
-
-
-async def _alive(making: Coroutine[Any, Any, T]) -> T:
-    """Wait for what is made once in the life of a worker; on a busy machine that takes longer than silence may last."""
-    async with heartbeats():
-        return await making
 
 
 async def _free_of_charge(effect: Effect, known: Reply) -> Reply:

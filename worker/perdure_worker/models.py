@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from perdure_graph.errors import PlatformError
 from perdure_store.recorder import Recorder
 
+from .once import Once
 from .settings import START_DEMO, WorkerSettings
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Models:
     def __init__(self, settings: WorkerSettings, recorder: Recorder) -> None:
         self._settings = settings
         self._recorder = recorder
-        self._making: asyncio.Task[Runtime] | None = None
+        self._made = Once(self._make, "perdure-models")
         self._warming: asyncio.Task[None] | None = None
 
     async def runtime(self) -> Runtime:
@@ -42,9 +43,7 @@ class Models:
         Raises:
             PlatformError: the configuration of models is wrong.
         """
-        if self._making is None or (self._making.done() and self._making.exception() is not None):
-            self._making = asyncio.create_task(self._make(), name="perdure-models")
-        return await asyncio.shield(self._making)
+        return await self._made.get()
 
     def warm(self) -> None:
         """Begin to make the runtime and to connect to its deployments, where there are any; nobody waits for that."""
@@ -58,9 +57,7 @@ class Models:
             self._warming.cancel()
             with suppress(asyncio.CancelledError):
                 await self._warming
-        if self._making is not None:
-            with suppress(Exception):
-                await (await self._making).close()
+        await self._made.close(lambda runtime: runtime.close())
 
     async def _make(self) -> Runtime:
         # In a thread, because the worker takes work already: the libraries take a while to load.

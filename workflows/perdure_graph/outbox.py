@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from typing import Literal, cast
 
 from pydantic import BaseModel, JsonValue
@@ -125,7 +126,7 @@ class Outbox(BaseModel):
 def _drop_details(events: list[Event], count: int) -> None:
     for index in range(count):
         event = events[index]
-        values = [name for name in _VALUES if getattr(event, name, None)]
+        values = [name for name in _values_of(type(event)) if getattr(event, name)]
         short = {name: cut(getattr(event, name), 0) for name in values}
         events[index] = event.model_copy(update=short)
 
@@ -144,10 +145,15 @@ def lighten(state: RunState, most: int) -> None:
 
 
 def _cut_over(event: Event, most: int) -> Event:
-    if size_of([getattr(event, name, None) for name in _VALUES]) <= most:
+    values = _values_of(type(event))
+    if size_of([getattr(event, name) for name in values]) <= most:
         return event
-    values = [name for name in _VALUES if hasattr(event, name)]
     return event.model_copy(update={name: cut(getattr(event, name), VALUE_BYTES) for name in values})
+
+
+@cache
+def _values_of(kind: type[Event]) -> tuple[str, ...]:
+    return tuple(name for name in _VALUES if name in kind.model_fields)
 
 
 def batches(state: RunState, outbox: Outbox) -> Iterable[tuple[dict[str, JsonValue], ...]]:

@@ -84,21 +84,28 @@ class Round:
         )
 
 
+def at_once(given: Round) -> Prompt | None:
+    """Put a round together that fits without counting; None where that is not known."""
+    model, whole = given.model, given.messages(given.thread, given.turns)
+    if model.window is None:
+        fits = not given.turns
+    else:
+        fits = _fits(whole, given.tools, min(int(_SHARE * model.window), model.window - model.reserved))
+    return Prompt(given.request(whole, given.effect.model.completion_params)) if fits else None
+
+
 def prompt(given: Round, counter_of: Callable[[], TokenCounter]) -> Prompt:
-    """Put a round together so that it fits.
+    """Put a round together so that it fits, where that must be counted.
 
     Results of tools are cut first where the run alone is too long, the oldest first; then as many of the past turns go
     along as fit, the newest; then the answer is limited to what is left. counter_of: gives what counts; the first time
     that takes a second, so only where it is needed.
     """
     model, tools, parameters = given.model, given.tools, given.effect.model.completion_params
-    whole = given.messages(given.thread, given.turns)
     if model.window is None:
         turns = fitting(given.turns, room(None, 0, None), counter_of().count) if given.turns else ()
         return Prompt(given.request(given.messages(given.thread, turns), parameters), _dropped(given, turns))
     limit = int(_SHARE * model.window)
-    if _most(whole, tools) <= min(limit, model.window - model.reserved):
-        return Prompt(given.request(whole, parameters))
     counter = counter_of()
     thread, shortened = given.thread, 0
     size = counter.count(given.messages(thread, ()), tools)
@@ -116,8 +123,12 @@ def _dropped(given: Round, turns: Sequence[Turn]) -> int:
     return 2 * (len(given.turns) - len(turns))
 
 
-def _most(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> float:
-    """Say at no cost how many tokens a prompt has at most: its bytes. Few are so long that they must be counted."""
+def _fits(messages: Sequence[Message], tools: Sequence[ToolSpec], most: int) -> bool:
+    """Say at no cost whether a prompt has at most so many tokens: as it has bytes. Few must be counted."""
     if any(isinstance(part, FilePart) for message in messages for part in getattr(message, "content", ())):
-        return float("inf")
-    return sum(len(each.model_dump_json().encode("utf-8", "replace")) for each in (*messages, *tools))
+        return False
+    for each in (*messages, *tools):
+        most -= len(each.model_dump_json().encode("utf-8", "replace"))
+        if most < 0:
+            return False
+    return True

@@ -18,7 +18,7 @@ from ..models.remember import Turn, most_turns
 from ..models.settle import NO_RUN
 from .context import AgentSupport
 from .model import model_of
-from .prompt import Prompt, Round, prompt
+from .prompt import Prompt, Round, at_once, prompt
 from .reading import Said, said_in
 from .spoken import through
 
@@ -41,8 +41,8 @@ async def asked(support: AgentSupport, effect: AskRound, attempt: int) -> RoundA
     opening, thread = await _before(support, effect)
     model = model_of(runtime, effect.model)
     given = Round(effect, opening, thread, await _turns(support, effect), model)
-    # In a thread: counting a long prompt takes a while, and so does loading what counts.
-    made = await asyncio.to_thread(_prompt, given, runtime.counters)
+    # In a thread where it may be too long: counting takes a while, and so does loading what counts.
+    made = at_once(given) or await asyncio.to_thread(_prompt, given, runtime.counters)
     taking = _Taking(support, effect, opening)
     answer = await runtime.invoke(made.request, attempt, through(effect), taking.also)
     said = taking.said(answer)
@@ -104,10 +104,13 @@ class _Taking:
         self._effect = effect
         self._opening = opening
         self._writing: Writing | None = None
+        self._read: tuple[ModelAnswer, Said] | None = None
 
     def said(self, answer: ModelAnswer) -> Said:
         """Read an answer."""
-        return said_in(answer, self._effect, self._opening, self._support.registry)
+        if self._read is None or self._read[0] is not answer:
+            self._read = answer, said_in(answer, self._effect, self._opening, self._support.registry)
+        return self._read[1]
 
     def also(self, answer: ModelAnswer) -> Writing | None:
         """Give what is to be written with an answer."""

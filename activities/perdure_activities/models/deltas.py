@@ -68,7 +68,7 @@ class DeltaSink:
 
     async def done(self) -> None:
         """Say that the text is complete, and wait a little until it is written."""
-        if not self._on:
+        if not self._on or self._nothing:
             return
         self._ending = True
         self._hurry.set()
@@ -77,6 +77,12 @@ class DeltaSink:
         if not self._failing:
             await asyncio.wait((self._task,), timeout=LAST_S)
         self._give_up()
+
+    @property
+    def _nothing(self) -> bool:
+        """Whether there was no text, nor may readers have any of an attempt before."""
+        target = self._effect.stream
+        return self._task is None and self._epoch + (target.after if target else 0) == 1
 
     def leave(self) -> None:
         """Say that no more comes, and that nobody waits: what is pending is written only if the store takes it now."""

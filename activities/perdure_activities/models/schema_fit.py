@@ -45,8 +45,7 @@ def misfit(value: Any, schema: Schema) -> Misfit | None:
     from referencing.exceptions import Unresolvable
 
     try:
-        validator = _validator(schema)
-        _check(schema)
+        validator = _checked(schema)
         # The first will do: a long list can be wrong in each of its items.
         errors = islice(validator.iter_errors(value), 1)
         error = cast("Callable[..., ValidationError | None]", best_match)(errors)
@@ -73,20 +72,23 @@ def _validator(schema: Any) -> Validator:
     return kind(schema, registry=Registry())
 
 
-def _check(schema: Schema) -> None:
+def _checked(schema: Schema) -> Validator:
     """Hold a schema against that of schemas. That takes longer than all else here, and tools keep theirs."""
     try:
-        text = json.dumps(schema)
+        return _checked_once(json.dumps(schema))
     except (TypeError, ValueError):
-        _validator(schema).check_schema(schema)
-    else:
-        _check_once(text)
+        return _right(schema)
 
 
 @functools.lru_cache(512)
-def _check_once(text: str) -> None:
-    schema = json.loads(text)
-    _validator(schema).check_schema(schema)
+def _checked_once(text: str) -> Validator:
+    return _right(json.loads(text))
+
+
+def _right(schema: Any) -> Validator:
+    validator = _validator(schema)
+    validator.check_schema(schema)
+    return validator
 
 
 def _path(parts: list[str | int]) -> str:
