@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents.desk import CHAT, PLAIN, SMALL, Desk, config, desk, first, following, result, tool
+from agents.desk import CHAT, PLAIN, SINGLE, SMALL, Desk, config, desk, first, following, result, tool
 from store.logs import meta
 
+from perdure_activities.models.failover import LocatedFault
 from perdure_graph.agents.effects import AskRound, RoundAnswer
 from perdure_graph.models.effects import Remember
 from perdure_graph.models.messages import Message
 
 WORDS = "alpha beta gamma delta "
+# A row of the fake provider's faults.
+TOO_LONG = 9
 SEARCH = {"name": "search", "arguments": {"query": "x"}}
 
 
@@ -50,6 +53,37 @@ async def test_what_cannot_be_made_to_fit_is_said(tmp_path: Path) -> None:
         effect = first(agent, await d.open(agent, query=WORDS * 500))
         _, said = await rounds(d, effect)
         assert (said.full, said.shortened) == (True, 0)
+
+
+async def test_a_model_whose_window_nobody_knows_says_itself_what_is_too_long(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        await past(d, ("first?", "one"))
+        agent = config(SINGLE, "search")
+        effect = first(agent, await d.open(agent), remember=Remember(conversation_id="c", before="r"))
+        calls = [{"tool_calls": [SEARCH | {"id": f"call_{n}"}]} for n in range(3)]
+        # Too long with the past; without it; with results cut to 2,000 characters: each time there is less.
+        await d.says(calls[0], TOO_LONG, TOO_LONG, calls[1], TOO_LONG, TOO_LONG, TOO_LONG, calls[2])
+        long = WORDS * 480
+        said = await d.ask(effect)
+        asked = following(effect, said, result("call_0", long))
+        said = await d.ask(asked)
+        assert (said.dropped, said.shortened, said.full) == (2, 1, False)
+        said = await d.ask(following(asked, said, result("call_1", "short")))
+        assert (said.dropped, said.shortened, said.full) == (2, 1, True)
+        sizes = [len(json.dumps(body["messages"])) for body in await d.sent()]
+        assert sizes[1] > sizes[2] > 10_000 > sizes[3] > 2_000
+        assert sizes[4] > sizes[5] > 10_000 > sizes[6] > sizes[7]
+        # What is kept is whole.
+        assert (await d.support.threads.read("r/agent", 3))[2]["content"][0]["text"] == long
+
+
+async def test_what_is_too_long_all_the_same_fails_the_round(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        agent = config(SINGLE, "search")
+        await d.says(TOO_LONG)
+        with pytest.raises(LocatedFault, match="larger window"):
+            await d.ask(first(agent, await d.open(agent)))
+        assert len(await d.sent()) == 1
 
 
 async def test_the_answer_gets_what_the_prompt_leaves(tmp_path: Path) -> None:

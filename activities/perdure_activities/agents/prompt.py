@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from perdure_graph.agents import function_calling, react
 from perdure_graph.agents.effects import AskRound, Opening
-from perdure_graph.agents.memory import shorten_results
+from perdure_graph.agents.memory import cut_results, shorten_results
 from perdure_graph.agents.react_prompt import stop_words
 from perdure_graph.models.effects import InvokeModel
 from perdure_graph.models.messages import FilePart, Message, ToolSpec, assistant, user
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # So much of the window may be taken before the answer; what is longer is cut.
 _SHARE = 0.8
+# Characters of each result that stay where only the model knows what is too long.
+_KEPT = (2_000, 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,25 @@ def prompt(given: Round, counter_of: Callable[[], TokenCounter]) -> Prompt:
     messages = given.messages(thread, turns)
     parameters = fitted(parameters, model, counter.count(messages, tools) if turns else size)
     return Prompt(given.request(messages, parameters), _dropped(given, turns), shortened, size > limit)
+
+
+def shorter(given: Round) -> Iterator[Prompt]:
+    """Give rounds for a model that says a prompt is too long, though nobody knew its window; shorter each time.
+
+    The turns of the past go first, then all but the ends of results of tools. With the last the conversation is full.
+    """
+    if given.turns:
+        yield _cut(given, given.thread)
+    for keep in _KEPT:
+        thread = cut_results(given.thread, keep)
+        if thread != list(given.thread):
+            yield _cut(given, thread, full=keep == _KEPT[-1])
+
+
+def _cut(given: Round, thread: Sequence[Message], *, full: bool = False) -> Prompt:
+    request = given.request(given.messages(thread, ()), given.effect.model.completion_params)
+    shortened = sum(one is not other for one, other in zip(thread, given.thread, strict=True))
+    return Prompt(request, _dropped(given, ()), shortened, full)
 
 
 def _dropped(given: Round, turns: Sequence[Turn]) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import TypeAdapter
 
 from perdure_graph.agents.effects import AskRound, Opening, RoundAnswer
-from perdure_graph.models.effects import ModelAnswer
+from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_graph.models.messages import Message
 from perdure_store.ledger_records import LedgerAway
 from perdure_store.threads import OPENING, Writing
@@ -18,7 +19,7 @@ from ..models.remember import Turn, most_turns
 from ..models.settle import NO_RUN
 from .context import AgentSupport
 from .model import model_of
-from .prompt import Prompt, Round, at_once, prompt
+from .prompt import Prompt, Round, at_once, prompt, shorter
 from .reading import Said, said_in
 from .spoken import through
 
@@ -44,8 +45,15 @@ async def asked(support: AgentSupport, effect: AskRound, attempt: int) -> RoundA
     # In a thread where it may be too long: counting takes a while, and so does loading what counts.
     made = at_once(given) or await asyncio.to_thread(_prompt, given, runtime.counters)
     taking = _Taking(support, effect, opening)
-    answer = await runtime.invoke(made.request, attempt, through(effect), taking.also)
-    said = taking.said(answer)
+    sent = [made]
+
+    def less() -> Iterator[InvokeModel]:
+        for each in shorter(given):
+            sent.append(each)
+            yield each.request
+
+    answer = await runtime.invoke(made.request, attempt, through(effect), taking.also, less())
+    made, said = sent[-1], taking.said(answer)
     kept = await taking.keep(said)
     return RoundAnswer(
         text=said.text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class Calling:
     turns: what was said before in the conversation.
     through: what the text goes through on its way to readers; made anew for each call.
     also: gives what is written in the transaction that accounts for an answer.
+    shorter: gives what is asked in place of a prompt that is too long for its model.
     deployment: the one that was asked last. given_out: whether a reader may have seen text of this attempt.
     """
 
@@ -55,6 +56,7 @@ class Calling:
         attempt: int,
         through: Callable[[], Through] | None = None,
         also: Callable[[ModelAnswer], Also | None] | None = None,
+        shorter: Iterator[InvokeModel] | None = None,
     ) -> None:
         self.turns: tuple[Turn, ...] = ()
         self.deployment = ""
@@ -69,6 +71,7 @@ class Calling:
         self._preparing = Preparing(effect, runtime.files)
         self._through = through
         self._also = also
+        self._shorter = shorter or iter(())
 
     async def ask(self, one: Candidate, plan: Plan) -> ModelAnswer:
         """Ask a deployment; what its server does not take is left out from then on.
@@ -96,8 +99,7 @@ class Calling:
                 elif name is not None and name not in left_out:
                     (learned if is_lasting(fault) else once).add(name)
                     continue
-                elif fault.kind == "context_overflow" and self.turns:
-                    self.turns = ()
+                elif fault.kind == "context_overflow" and self._shorten(plan):
                     continue
                 elif fault.status in _REPEATED and not repeated:
                     repeated = True
@@ -123,6 +125,16 @@ class Calling:
         """Say that the attempt is over."""
         if self._sink is not None:
             self._sink.leave()
+
+    def _shorten(self, plan: Plan) -> bool:
+        """Leave something out of the prompt; False where there is nothing more, or another model is to be asked."""
+        if self.turns:
+            self.turns = ()
+            return True
+        if plan.following("context_overflow") is not None or (effect := next(self._shorter, None)) is None:
+            return False
+        self._preparing = Preparing(effect, self._runtime.files)
+        return True
 
     async def _once(self, one: Candidate, learned: frozenset[str], plan: Plan) -> ModelAnswer:
         await self._runtime.warming.load(one.target, one.wire)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -78,17 +78,19 @@ class Runtime:
         attempt: int,
         through: Callable[[], Through] | None = None,
         also: Callable[[ModelAnswer], Also | None] | None = None,
+        shorter: Iterator[InvokeModel] | None = None,
     ) -> ModelAnswer:
         """Ask a model. attempt: number of the try, from 1; a later one finds what an earlier one has paid for.
 
         through: makes what the text of one call goes through on its way to readers; without it, they see all of it.
         also: gives what is written in the transaction that accounts for an answer.
+        shorter: gives what is asked in place of a prompt that is too long for its model, shorter each time.
 
         Raises:
             ModelFault: there is no answer; says whose fault it is, and what to do.
             PlatformError: the run store is away and budgets must be kept, or the configuration is broken.
         """
-        calling = Calling(self, effect, attempt, through, also)
+        calling = Calling(self, effect, attempt, through, also, shorter)
         return await Invocation(self, effect, attempt, calling).perform()
 
     async def cached(self, effect: InvokeModel, kept: ModelAnswer) -> ModelAnswer:

@@ -78,6 +78,11 @@ def shorten_results(messages: Sequence[Message], budget: int, count: Count, *, k
     return short
 
 
+def cut_results(messages: Sequence[Message], keep: int) -> list[Message]:
+    """Cut each tool result to its beginning and end; `keep` characters stay of it."""
+    return [_cut(message, keep) if isinstance(message, ToolMessage) else message for message in messages]
+
+
 def are_paired(messages: Sequence[Message]) -> bool:
     """Say whether each call has its result behind it, before anybody else speaks, and each result its call."""
     open_calls: set[str] = set()
