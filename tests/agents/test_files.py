@@ -82,6 +82,7 @@ def test_what_the_format_writes_it_reads() -> None:
         (MODEL + "zzz: 3\n", "zzz", 2, "Known here: name, description, model"),
         (MODEL + "limits:\n  max_iterations: 3\n", "limits.max_iterations", 3, "Did you mean 'max_iteration'?"),
         (MODEL + "limits:\n  max_iteration: 100\n", "limits.max_iteration", 3, "less than or equal to 99"),
+        (MODEL + "limits:\n  cycles: 1\n", "limits.cycles", 3, "once is no repetition"),
         (MODEL + "limits: {max_iteration: many}\n", "limits.max_iteration", 2, "a whole number is needed"),
         (MODEL + "strategy: function-calling\n", "strategy", 2, "Did you mean 'function_calling'?"),
         (MODEL + "tools: {}\n", "tools", 2, "a list is needed"),

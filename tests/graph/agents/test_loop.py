@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from graph.agents.looping import FEATURES, Run, asked, bad, call, config, said, script, tool, written
+from graph.agents.looping import FEATURES, Run, bad, call, config, said, script, tool, written
 
 from perdure_graph.agents import loop, observations
 from perdure_graph.agents.config import AgentLimits, ToolUse
@@ -263,11 +263,6 @@ def test_files_of_tools_are_the_agents_and_images_go_to_a_model_that_sees() -> N
     assert run.answer().files == (image,)
     [message] = [one for one in run.last_thread if isinstance(one, ToolMessage)]
     assert message.content[1].detail == "low"  # type: ignore[union-attr]
-
-
-def test_limits_that_make_no_sense_are_refused_before_anything_is_asked() -> None:
-    with pytest.raises(NodeError, match="repetition"):
-        loop.begin(config(limits=AgentLimits(repeats=1)), asked())
 
 
 def test_what_the_store_has_is_not_held() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..document import Document
-from .limits import DEFAULT_ROUNDS, MOST_ROUNDS, OnOscillation
+from .limits import DEFAULT_ROUNDS, MOST_ROUNDS, OnOscillation, Repeats
 
 Strategy = Literal["function_calling", "react"]
 ToolType = Literal["builtin", "custom", "api", "mcp", "workflow", "agent", "dataset-retrieval", "plugin"]
@@ -64,8 +64,8 @@ class AgentLimits(_Part):
     max_iteration: int = Field(default=DEFAULT_ROUNDS, ge=1, le=MOST_ROUNDS)
     max_tool_failures: int = Field(default=5, ge=0)
     max_tool_failures_in_row: int = Field(default=3, ge=0)
-    repeats: int = Field(default=3, ge=0)
-    cycles: int = Field(default=3, ge=0)
+    repeats: Repeats = 3
+    cycles: Repeats = 3
     on_oscillation: OnOscillation = "nudge"
 
 

@@ -10,13 +10,22 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 DEFAULT_ROUNDS, MOST_ROUNDS = 5, 99
 LONGEST_CYCLE = 4
 
 OnOscillation = Literal["nudge", "ask", "stop"]
 EndReason = Literal["max_iterations", "tool_failures", "repetition", "oscillation"]
+
+
+def _not_once(value: int) -> int:
+    if value == 1:
+        raise ValueError("once is no repetition: give 2 or more, or 0 to switch this off")
+    return value
+
+
+Repeats = Annotated[int, Field(ge=0), AfterValidator(_not_once)]
 
 
 class _Data(BaseModel):
@@ -35,16 +44,9 @@ class Limits(_Data):
     rounds: int = Field(DEFAULT_ROUNDS, ge=1, le=MOST_ROUNDS)
     failures: int = Field(5, ge=0)
     failures_in_row: int = Field(3, ge=0)
-    repeats: int = Field(3, ge=0)
-    cycles: int = Field(3, ge=0)
+    repeats: Repeats = 3
+    cycles: Repeats = 3
     on_oscillation: OnOscillation = "nudge"
-
-    @field_validator("repeats", "cycles")
-    @classmethod
-    def _not_once(cls, value: int) -> int:
-        if value == 1:
-            raise ValueError("once is no repetition: give 2 or more, or 0 to switch this off")
-        return value
 
 
 class Progress(_Data):

@@ -20,7 +20,7 @@ from ..nodes.base import Failed, FormReply
 from . import limits, log, loop_calls, loop_forms, loop_results, observations, thoughts
 from .config import AgentConfig
 from .effects import AgentAnswer, AgentOpened, AskRound, OpenAgent, RoundAnswer
-from .loop_state import AgentState, Asked, End, Making, Move, RoundSaid, limits_of
+from .loop_state import AgentState, Asked, End, Making, Move, RoundSaid
 from .markup import without_calls
 from .react import unreadable
 from .units import Malformed, Thought, effective
@@ -30,12 +30,7 @@ _FULL = "The conversation fills the model's window. Give the final answer from w
 
 
 def begin(config: AgentConfig, asked: Asked) -> Move:
-    """Open an agent.
-
-    Raises:
-        NodeError: its limits make no sense.
-    """
-    limits_of(config)
+    """Open an agent."""
     detail = "low" if config.vision == "low" else "high"
     files = attachments(asked.files, detail, ("document", "audio", "video"))
     if config.vision != "off":

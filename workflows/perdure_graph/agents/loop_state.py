@@ -8,7 +8,6 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ..effects import Effect
-from ..errors import NodeError
 from ..models.effects import Remember, StreamTo
 from ..models.messages import Message, ToolMessage, UserMessage
 from ..models.usage import Usage
@@ -192,21 +191,13 @@ class Making:
 
 
 def limits_of(config: AgentConfig) -> Limits:
-    """Read the bounds of an agent.
-
-    Raises:
-        NodeError: one of them makes no sense.
-    """
+    """Read the bounds of an agent."""
     given = config.limits
-    try:
-        return Limits(
-            rounds=given.max_iteration,
-            failures=given.max_tool_failures,
-            failures_in_row=given.max_tool_failures_in_row,
-            repeats=given.repeats,
-            cycles=given.cycles,
-            on_oscillation=given.on_oscillation,
-        )
-    except ValueError as error:
-        text = f"the limits of agent {config.name!r} are wrong: {error}. Change them in its configuration."
-        raise NodeError(text, "AgentConfigError") from error
+    return Limits(
+        rounds=given.max_iteration,
+        failures=given.max_tool_failures,
+        failures_in_row=given.max_tool_failures_in_row,
+        repeats=given.repeats,
+        cycles=given.cycles,
+        on_oscillation=given.on_oscillation,
+    )
