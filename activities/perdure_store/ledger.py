@@ -219,7 +219,8 @@ class Ledger(Transactions):
         def work(connection: Connection) -> list[tuple[str, str]]:
             from .conversations import turns
 
-            return turns(connection, conversation_id, before_run, most, tenant)
+            found = turns(connection, conversation_id, before_run, most, tenant)
+            return [(turn.query, turn.answer) for turn in found]
 
         return await self._do(work, writes=False)
 

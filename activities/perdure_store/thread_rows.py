@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -11,6 +12,14 @@ from sqlalchemy import Connection, select
 from .agent_tables import THREADS
 from .database import plain, short, to_json
 from .statements import insert_new
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Messages of a thread, from its query on."""
+
+    thread: str = ""
+    messages: tuple[dict[str, Any], ...] = ()
 
 
 def write(
@@ -23,6 +32,27 @@ def write(
     taken = [place for place, row in rows.items() if not insert_new(connection, THREADS, row)]
     found = read(connection, thread, taken) if taken else {}
     return {place: there for place, there in found.items() if there != json.loads(to_json(messages[place]))}
+
+
+def last_of(connection: Connection, work: Mapping[str, str]) -> dict[str, Told]:
+    """Give what was said in the last thread of each run, from place 0 on as far as it is there.
+
+    work: for each run what its threads are of; their names are that and a number.
+    """
+    c = THREADS.c
+    begun = select(c.run_id, c.thread).where(c.run_id.in_([plain(run_id) for run_id in work]), c.position == 0)
+    last: dict[str, tuple[int, str]] = {}
+    for row in connection.execute(begun):
+        name, _, number = row.thread.rpartition("/")
+        if name == work.get(row.run_id) and number.isdecimal():
+            last[row.run_id] = max(last.get(row.run_id, (0, "")), (int(number), row.thread))
+    names = {thread: run_id for run_id, (_, thread) in last.items()}
+    query = select(c.thread, c.position, c.message).where(c.thread.in_(names), c.position >= 0)
+    found: dict[str, list[dict[str, Any]]] = {thread: [] for thread in names}
+    for row in connection.execute(query.order_by(c.thread, c.position)):
+        if row.position == len(found[row.thread]):
+            found[row.thread].append(row.message)
+    return {names[thread]: Told(thread, tuple(messages)) for thread, messages in found.items()}
 
 
 def read(connection: Connection, thread: str, places: Sequence[int]) -> dict[int, dict[str, Any]]:

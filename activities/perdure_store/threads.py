@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from perdure_graph.errors import PlatformError
+from perdure_graph.sizes import size_of
 
 from .recorder import Recorder, now_ms
 from .thread_memory import Message, ThreadMemory
@@ -14,8 +15,15 @@ from .transactions import Transactions
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from .conversations import Turn
+    from .thread_rows import Told
+
 # Where a thread keeps what stays the same for all of it.
 OPENING = -1
+
+# Of messages of past turns, about; no model reads more.
+MOST_BYTES = 1_000_000
+AT_ONCE = 20
 
 
 class ThreadLost(PlatformError):
@@ -100,6 +108,34 @@ class Threads(Transactions):
         """
         found = await self.pick(thread, range(first, below))
         return [found[place] for place in range(first, below)]
+
+    async def turns(
+        self, conversation_id: str, before_run: str, most: int | None, *, tenant: str | None, part: str | None
+    ) -> list[tuple[Turn, Told]]:
+        """Give the last `most` turns of a conversation, as `Ledger.turns`, each with what was said in it.
+
+        part: of the agent in its run, as its threads are named behind that; None for one that is only a part of the
+            turn: what it said is left out then. It is left out too of turns that other agents answered, and of old
+            ones where it would be too much.
+        """
+
+        def work(connection: Connection) -> list[tuple[Turn, Told]]:
+            from .conversations import turns
+            from .thread_rows import Told, last_of
+
+            found = turns(connection, conversation_id, before_run, most, tenant)
+            said: dict[str, Told] = {}
+            left = MOST_BYTES if part is not None else 0
+            for end in range(len(found), 0, -AT_ONCE):
+                if left <= 0:
+                    break
+                some = found[max(0, end - AT_ONCE) : end]
+                told = last_of(connection, {turn.run_id: f"{turn.run_id}{part}" for turn in some})
+                left -= size_of([one.messages for one in told.values()])
+                said |= told
+            return [(turn, said.get(turn.run_id, Told())) for turn in found]
+
+        return await self._do(work, writes=False)
 
     async def pick(self, thread: str, places: Iterable[int]) -> dict[int, Message]:
         """Give the messages at some places.

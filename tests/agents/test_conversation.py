@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -181,12 +182,32 @@ async def test_each_round_of_a_turn_is_told_the_past_before_its_query(desk: Desk
     for told in rounds:
         past = [one for one in told if one[0] in ("user", "assistant")][:3]
         assert past == [("user", "first"), ("assistant", "One."), ("user", "compute")]
+    before = len(await desk.provider.journal())
     _, (told,) = await desk.ask(config, "last", conversation_id=talk)
-    roles = [role for role, _ in told if role != "system"]
-    assert roles == ["user", "assistant", "user", "assistant", "user"], (
-        "of earlier turns only what was asked and answered"
-    )
     assert ("assistant", "It is 42.") in told
+    # What was called, and what came of it, goes along: the next question may be about that.
+    asked = json.dumps((await desk.provider.journal(before))[0].body["messages"])
+    at = [asked.index(text) for text in ('"compute"', "6*7", '"42"', "It is 42.", '"last"')]
+    assert at == sorted(at)
+
+
+async def test_react_is_told_what_it_did_in_earlier_turns_as_its_notes(desk: Desk) -> None:
+    tools = [{"provider_type": "builtin", "provider_id": "calculator", "tool_name": "calculator"}]
+    config = agent(memory={"enabled": True}, tools=tools, strategy="react")
+    action = 'Thought: I compute.\nAction: {"action": "calculator", "action_input": {"expression": "6*7"}}'
+    await desk.script(
+        {"times": 1, "reply": action},
+        {"times": 1, "reply": "Final Answer: It is 42."},
+        {"times": 1, "reply": "Final Answer: Of 6 and 7."},
+    )
+    talk = f"talk-{uuid.uuid4()}"
+    result, _ = await desk.ask(config, "the product", conversation_id=talk)
+    assert result.outputs["answer"] == "It is 42."
+    result, (told,) = await desk.ask(config, "of which numbers?", conversation_id=talk)
+    _, (_, asked), (by, notes), (_, last) = told
+    assert (asked, by, last) == ("the product", "assistant", "of which numbers?")
+    at = [notes.index(text) for text in ("Thought: I compute.", "6*7", "Observation: 42", "Final Answer: It is 42.")]
+    assert at == sorted(at)
 
 
 def remembering(query: str, fact: str) -> list[dict[str, Any]]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents.desk import CHAT, PLAIN, SINGLE, SMALL, Desk, config, desk, first, following, result, tool
+from agents.desk import CHAT, PLAIN, SINGLE, SMALL, Desk, about, config, desk, first, following, result, tool
 from store.logs import meta
 
 from perdure_activities.models.failover import LocatedFault
 from perdure_graph.agents.effects import AskRound, RoundAnswer
 from perdure_graph.models.effects import Remember
-from perdure_graph.models.messages import Message
+from perdure_graph.models.messages import AssistantMessage, Message, ToolCall, user
 
 WORDS = "alpha beta gamma delta "
 # A row of the fake provider's faults.
@@ -124,6 +124,27 @@ async def test_past_turns_go_along(tmp_path: Path, model: Any) -> None:
         assert "two" in messages[2][1]
         assert messages[5] == ("user", "Where is it?")
         assert said.dropped == 0
+
+
+async def test_a_turn_whose_calls_do_not_fit_is_told_without_them(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        await past(d, ("first?", "one"), ("second?", "two"))
+        call = ToolCall(id="call_0", name="search", arguments='{"query": "x"}')
+        for number, text in enumerate((WORDS * 600, "short")):
+            said = (user("asked"), AssistantMessage(content=(call,)), result("call_0", text))
+            messages = {place: message.model_dump(mode="json") for place, message in enumerate(said)}
+            await d.support.threads.write(f"past{number}/agent/1", f"past{number}", messages)
+        agent = config(SMALL, "search")
+        opened = await d.open(agent, thread="r/agent/1")
+        remember = Remember(conversation_id="c", before="r")
+        effect = first(agent, opened, thread="r/agent/1", remember=remember)
+        await d.says("Done.", "Done.")
+        alone = effect.model_copy(update={"meta": about("r1").model_copy(update={"scope": ""})})
+        assert (await d.ask(alone)).dropped == 2
+        # An agent that is a part of its run is told what the user saw.
+        assert (await d.ask(effect.model_copy(update={"meta": about("r2")}))).dropped == 0
+        roles = [[message["role"][0] for message in body["messages"]] for body in await d.sent()]
+        assert roles == [["u", "a", "u", "a", "t", "a", "u"], ["u", "a", "u", "a", "u"]]
 
 
 async def test_the_oldest_turns_are_dropped_whole(tmp_path: Path) -> None:

@@ -57,6 +57,43 @@ async def test_of_many_writers_one_is_first(threads: Threads) -> None:
     assert all(there == dict(enumerate(kept)) for there in told if there)
 
 
+async def turn(recorder: Recorder, number: int) -> None:
+    """Record a turn of the conversation `c`."""
+    asked = {"query": f"q{number}", "sysvars": {"conversation_id": "c"}}
+    begun = {"type": "run_started", "seq": 1, "at": number, "graph": "g", "tenant": "acme", "asked": asked}
+    ended = {"type": "run_finished", "seq": 2, "at": number, "status": "succeeded", "outputs": {"answer": f"a{number}"}}
+    assert await recorder.record(meta(f"r{number}", "", [begun, ended])) == "yes"
+
+
+async def test_turns_of_a_conversation_come_with_what_was_said(
+    threads: Threads, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await turn(recorder, number)
+    await threads.write("r0/agent/1", "r0", {0: said("q0"), 1: said("a0")}, {"strategy": "react"})
+    # Begun anew: what counts is the last.
+    await threads.write("r1/agent/9", "r1", {0: said("given up")})
+    await threads.write("r1/agent/10", "r1", {0: said("q1"), 1: said("b1"), 3: said("behind a gap")})
+    # Of another agent, and of one within this one.
+    await threads.write("r2/other/1", "r2", {0: said("q2")})
+    await threads.write("r3/agent/x/agent/1", "r3", {0: said("q3")})
+
+    async def told(**given: Any) -> list[tuple[str, str, str, int]]:
+        asked: dict[str, Any] = {"most": None, "tenant": "acme", "part": "/agent"} | given
+        found = await threads.turns("c", "new", asked["most"], tenant=asked["tenant"], part=asked["part"])
+        return [(turn.query, turn.answer, told.thread, len(told.messages)) for turn, told in found]
+
+    without = [("q2", "a2", "", 0), ("q3", "a3", "", 0), ("q4", "a4", "", 0)]
+    assert await told() == [("q0", "a0", "r0/agent/1", 2), ("q1", "a1", "r1/agent/10", 2), *without]
+    assert await told(most=3) == without
+    assert await told(part=None, most=4) == [("q1", "a1", "", 0), *without]
+    assert await told(tenant="evil") == []
+    monkeypatch.setattr("perdure_store.threads.AT_ONCE", 4)
+    assert (await told())[0] == ("q0", "a0", "r0/agent/1", 2)
+    monkeypatch.setattr("perdure_store.threads.MOST_BYTES", 10)
+    assert (await told())[:2] == [("q0", "a0", "", 0), ("q1", "a1", "r1/agent/10", 2)]
+
+
 async def test_what_the_store_lost_is_named(threads: Threads) -> None:
     await threads.write("t", "r", {0: said("a"), 2: said("c")})
     with pytest.raises(ThreadLost, match=r"message 1 of the thread 't'.*Restore"):

@@ -10,12 +10,12 @@ from pydantic import JsonValue
 
 from perdure_graph.agents import function_calling, react
 from perdure_graph.agents.effects import AskRound, Opening
-from perdure_graph.agents.memory import cut_results, shorten_results
+from perdure_graph.agents.memory import PastTurn, cut_results, newest, shorten_results
 from perdure_graph.agents.react_prompt import stop_words
 from perdure_graph.models.effects import InvokeModel
-from perdure_graph.models.messages import FilePart, Message, ToolSpec, assistant, user
+from perdure_graph.models.messages import FilePart, Message, ToolSpec, user
 
-from ..models.remember import Turn, fitting, room
+from ..models.remember import room
 from .model import Model, fitted
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What goes into a round. thread: all of it, from the query on. turns: of the conversation before it."""
+    """What goes into a round. thread: all of it, from the query on. past: turns of the conversation before it."""
 
     effect: AskRound
     opening: Opening
     thread: Sequence[Message]
-    turns: Sequence[Turn]
+    past: Sequence[PastTurn]
     model: Model
 
     @property
@@ -52,10 +52,10 @@ class Round:
         """Tools that are sent as such: in ReAct they stand in the text."""
         return self.opening.toolset.specs if self.effect.strategy == "function_calling" else ()
 
-    def messages(self, thread: Sequence[Message], turns: Sequence[Turn]) -> tuple[Message, ...]:
-        """Put messages together."""
+    def messages(self, thread: Sequence[Message], past: Sequence[Sequence[Message]]) -> tuple[Message, ...]:
+        """Put messages together, with those turns of the past."""
         effect, opening = self.effect, self.opening
-        history = [each for query, answer in turns for each in (user(query or " "), assistant(answer or " "))]
+        history = [message for turn in past for message in turn]
         about = (effect.closing, effect.note)
         if effect.strategy == "function_calling":
             told = function_calling.messages(opening, thread, *about, history=history, keep_images=effect.keep_images)
@@ -88,9 +88,9 @@ class Round:
 
 def at_once(given: Round) -> Prompt | None:
     """Put a round together that fits without counting; None where that is not known."""
-    model, whole = given.model, given.messages(given.thread, given.turns)
+    model, whole = given.model, given.messages(given.thread, [turn.whole for turn in given.past])
     if model.window is None:
-        fits = not given.turns
+        fits = not given.past
     else:
         fits = _fits(whole, given.tools, min(int(_SHARE * model.window), model.window - model.reserved))
     return Prompt(given.request(whole, given.effect.model.completion_params)) if fits else None
@@ -105,8 +105,8 @@ def prompt(given: Round, counter_of: Callable[[], TokenCounter]) -> Prompt:
     """
     model, tools, parameters = given.model, given.tools, given.effect.model.completion_params
     if model.window is None:
-        turns = fitting(given.turns, room(None, 0, None), counter_of().count) if given.turns else ()
-        return Prompt(given.request(given.messages(given.thread, turns), parameters), _dropped(given, turns))
+        past = newest(given.past, room(None, 0, None), counter_of().count)
+        return Prompt(given.request(given.messages(given.thread, past), parameters), _dropped(given, past))
     limit = int(_SHARE * model.window)
     counter = counter_of()
     thread, shortened = given.thread, 0
@@ -115,10 +115,10 @@ def prompt(given: Round, counter_of: Callable[[], TokenCounter]) -> Prompt:
         thread = shorten_results(thread, counter.count(thread) - (size - limit), counter.count)
         shortened = sum(one is not other for one, other in zip(thread, given.thread, strict=True))
         size = counter.count(given.messages(thread, ()), tools)
-    turns = fitting(given.turns, room(model.window, size, model.answer), counter.count)
-    messages = given.messages(thread, turns)
-    parameters = fitted(parameters, model, counter.count(messages, tools) if turns else size)
-    return Prompt(given.request(messages, parameters), _dropped(given, turns), shortened, size > limit)
+    past = newest(given.past, room(model.window, size, model.answer), counter.count)
+    messages = given.messages(thread, past)
+    parameters = fitted(parameters, model, counter.count(messages, tools) if past else size)
+    return Prompt(given.request(messages, parameters), _dropped(given, past), shortened, size > limit)
 
 
 def shorter(given: Round) -> Iterator[Prompt]:
@@ -126,7 +126,7 @@ def shorter(given: Round) -> Iterator[Prompt]:
 
     The turns of the past go first, then all but the ends of results of tools. With the last the conversation is full.
     """
-    if given.turns:
+    if given.past:
         yield _cut(given, given.thread)
     for keep in _KEPT:
         thread = cut_results(given.thread, keep)
@@ -140,8 +140,8 @@ def _cut(given: Round, thread: Sequence[Message], *, full: bool = False) -> Prom
     return Prompt(request, _dropped(given, ()), shortened, full)
 
 
-def _dropped(given: Round, turns: Sequence[Turn]) -> int:
-    return 2 * (len(given.turns) - len(turns))
+def _dropped(given: Round, past: Sequence[Sequence[Message]]) -> int:
+    return sum(len(turn.whole) for turn in given.past) - sum(len(turn) for turn in past)
 
 
 def _fits(messages: Sequence[Message], tools: Sequence[ToolSpec], most: int) -> bool:

@@ -10,12 +10,13 @@ import structlog
 from pydantic import TypeAdapter
 
 from perdure_graph.agents.effects import AskRound, Opening, RoundAnswer
+from perdure_graph.agents.memory import PastTurn, past_turn
 from perdure_graph.models.effects import InvokeModel, ModelAnswer
 from perdure_graph.models.messages import Message
 from perdure_store.ledger_records import LedgerAway
 from perdure_store.threads import OPENING, Writing
 
-from ..models.remember import Turn, most_turns
+from ..models.remember import most_turns
 from ..models.settle import NO_RUN
 from .context import AgentSupport
 from .model import model_of
@@ -41,7 +42,7 @@ async def asked(support: AgentSupport, effect: AskRound, attempt: int) -> RoundA
     runtime = support.models
     opening, thread = await _before(support, effect)
     model = model_of(runtime, effect.model)
-    given = Round(effect, opening, thread, await _turns(support, effect), model)
+    given = Round(effect, opening, thread, await _past(support, effect), model)
     # In a thread where it may be too long: counting takes a while, and so does loading what counts.
     made = at_once(given) or await asyncio.to_thread(_prompt, given, runtime.counters)
     taking = _Taking(support, effect, opening)
@@ -92,13 +93,24 @@ async def _before(support: AgentSupport, effect: AskRound) -> tuple[Opening, lis
     return opening, [held[at] if at in held else _MESSAGE.validate_python(found[at]) for at in places]
 
 
-async def _turns(support: AgentSupport, effect: AskRound) -> tuple[Turn, ...]:
-    """Give past turns of the conversation."""
-    remember, ledger, meta = effect.remember, support.models.ledger, effect.meta or NO_RUN
-    if remember is None or ledger.is_off:
+async def _past(support: AgentSupport, effect: AskRound) -> tuple[PastTurn, ...]:
+    """Give past turns of the conversation: all that was said in them where the agent is the whole run."""
+    remember, threads, meta = effect.remember, support.threads, effect.meta or NO_RUN
+    if remember is None or threads.is_off:
         return ()
-    tenant = meta.tenant if meta.run_id else None
-    return tuple(await ledger.turns(remember.conversation_id, remember.before, most_turns(remember), tenant=tenant))
+    work, _, _ = effect.thread.rpartition("/")
+    alone = bool(meta.run_id) and not meta.scope and work.startswith(meta.run_id)
+    found = await threads.turns(
+        remember.conversation_id,
+        remember.before,
+        most_turns(remember),
+        tenant=meta.tenant if meta.run_id else None,
+        part=work.removeprefix(meta.run_id) if alone else None,
+    )
+    return tuple(
+        past_turn(turn.query, turn.answer, [_MESSAGE.validate_python(one) for one in told.messages], told.thread)
+        for turn, told in found
+    )
 
 
 class _Taking:

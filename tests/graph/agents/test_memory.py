@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure_graph.agents.memory import are_paired, history_budget, only_system, shorten_results, trim, turns
+from perdure_graph.agents.memory import are_paired, newest, past_turn, shorten_results
 from perdure_graph.models.messages import (
     AssistantMessage,
+    FilePart,
     Message,
-    SystemMessage,
     TextPart,
     ToolCall,
     ToolMessage,
+    UserMessage,
     assistant,
     text_of,
     user,
@@ -33,34 +34,47 @@ def result(call: str, text: str = "done") -> ToolMessage:
     return ToolMessage(call_id=call, name="t", content=(TextPart(text=text),))
 
 
-SYSTEM = SystemMessage(text="be kind")
 OLD: list[Message] = [user("one"), called("a", "b"), result("a"), result("b"), assistant("two")]
-NEW: list[Message] = [user("three"), called("c"), result("c")]
 
 
-def test_all_stays_while_it_fits() -> None:
-    everything = [SYSTEM, *OLD, *NEW]
-    assert trim(everything, count(everything), count) == everything
-    assert trim(everything, count(everything) - 1, count) == [SYSTEM, *NEW]
+def calls_in(message: Message) -> list[str]:
+    return [part.id for part in message.content if isinstance(part, ToolCall)] if message.role == "assistant" else []
 
 
-def test_the_newest_turns_stay_and_none_behind_a_gap() -> None:
-    long, short = [user("x" * 100), assistant("y")], [user("k"), assistant("l")]
-    everything = [SYSTEM, *short, *long, *short, *NEW]
-    budget = count([SYSTEM, *short, *short, *NEW])
-    assert trim(everything, budget, count) == [SYSTEM, *short, *NEW]
+def test_a_turn_is_told_with_its_calls() -> None:
+    turn = past_turn("one", "two", OLD, "t")
+    assert turn.brief == (user("one"), assistant("two"))
+    asks, calls, *results, says = turn.whole
+    assert (asks, says) == (OLD[0], OLD[-1])
+    assert [one.call_id for one in results if isinstance(one, ToolMessage)] == calls_in(calls)
+    # Models repeat their ids from turn to turn.
+    assert not {*calls_in(calls)} & {"a", "b"}
+    assert not {*calls_in(calls)} & {*calls_in(past_turn("one", "two", OLD, "u").whole[1])}
 
 
-def test_the_current_turn_stays_whatever_it_takes() -> None:
-    assert trim([SYSTEM, *OLD, *NEW], 0, count) == [SYSTEM, *NEW]
-    going_on = [user("question"), assistant("Thought: x"), user("continue")]
-    assert trim([SYSTEM, *OLD, *going_on], 0, count, since=1 + len(OLD)) == [SYSTEM, *going_on]
+def test_a_turn_ends_with_what_the_user_saw() -> None:
+    more = AssistantMessage(content=(TextPart(text="So: "), *called("b").content))
+    whole = past_turn("one", "Stopped.", [user("one"), called("a"), result("a"), more], "t").whole
+    assert [message.role for message in whole] == ["user", "assistant", "tool", "assistant"]
+    assert text_of(whole[-1]) == "Stopped."
+    assert past_turn("one", "two", [assistant("what?")], "t").whole == past_turn("one", "two").whole
+    assert past_turn("", "").whole == (user(" "), assistant(" "))
 
 
-def test_budget_and_no_memory() -> None:
-    assert history_budget(1000, 300, 200) == 500
-    assert history_budget(1000, 900, 200) == 0
-    assert only_system([SYSTEM, *OLD]) == [SYSTEM]
+def test_files_of_a_turn_are_told_by_marks() -> None:
+    image = FilePart(kind="image", file={"type": "image", "url": "https://example.com/a.png"})
+    asked = UserMessage(content=(TextPart(text="What is it?"), image))
+    whole = past_turn("What is it?", "A cat.", [asked, assistant("A cat.")], "t").whole
+    assert text_of(whole[0]) == "What is it?\n[image]"
+
+
+def test_a_turn_that_does_not_fit_is_told_in_brief() -> None:
+    long = past_turn("one", "two", [user("one"), called("a"), result("a", "x" * 1_000), assistant("two")], "t")
+    short = past_turn("three", "four")
+    assert newest([long, short], 2_000, count) == [long.whole, short.whole]
+    assert newest([long, short], 500, count) == [long.brief, short.whole]
+    assert newest([short, long], count(long.brief) + 1, count) == [long.brief]
+    assert newest([long], 3, count) == []
 
 
 @st.composite
@@ -68,8 +82,6 @@ def transcripts(draw: st.DrawFn) -> list[Message]:
     messages: list[Message] = []
     number = 0
     for _ in range(draw(st.integers(0, 6))):
-        if draw(st.booleans()):
-            messages.append(SystemMessage(text=draw(st.text(max_size=20))))
         messages.append(user(draw(st.text(min_size=1, max_size=30))))
         for _ in range(draw(st.integers(0, 3))):
             ids = [f"c{number + index}" for index in range(draw(st.integers(1, 3)))]
@@ -80,17 +92,23 @@ def transcripts(draw: st.DrawFn) -> list[Message]:
     return messages
 
 
-@given(transcripts(), st.integers(0, 600))
-def test_trimming_keeps_pairs_order_system_and_the_end(messages: list[Message], budget: int) -> None:
-    kept = trim(messages, budget, count)
-    assert are_paired(messages) and are_paired(kept)
-    assert only_system(kept) == only_system(messages)
-    rest = [message for message in kept if message.role != "system"]
-    others = [message for message in messages if message.role != "system"]
-    assert rest == others[len(others) - len(rest) :]
-    last = turns(messages)[-1] if others else []
-    assert rest[len(rest) - len(last) :] == last
-    assert count(kept) <= budget or rest == last
+@given(transcripts(), st.data())
+def test_calls_and_results_are_pairs_whatever_was_kept(messages: list[Message], data: st.DataObject) -> None:
+    some = [message for message in messages if data.draw(st.integers(0, 3))]
+    turn = past_turn("q", "a", some, "t")
+    assert are_paired(turn.whole)
+    assert (turn.whole[0].role, turn.whole[-1]) == ("user", assistant("a"))
+
+
+@given(st.lists(transcripts(), max_size=5), st.integers(0, 900))
+def test_the_newest_turns_stay_and_none_behind_a_gap(turns: list[list[Message]], budget: int) -> None:
+    past = [past_turn(f"q{n}", f"a{n}", said, f"t{n}") for n, said in enumerate(turns)]
+    kept = newest(past, budget, count)
+    assert sum(map(count, kept)) <= budget
+    behind = past[len(past) - len(kept) :]
+    assert all(one in (turn.whole, turn.brief) for one, turn in zip(kept, behind, strict=True))
+    if len(kept) < len(past):
+        assert sum(map(count, kept)) + count(past[-len(kept) - 1].brief) > budget
 
 
 @given(transcripts(), st.integers(0, 600), st.integers(0, 60))

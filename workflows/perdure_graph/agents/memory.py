@@ -1,4 +1,4 @@
-"""Which messages of an agent's conversation still fit its model's window.
+"""Which messages of an agent's conversation go into its prompts, and which of them still fit its model's window.
 
 `count` gives the tokens of messages, as the runtime counts them for the model.
 """
@@ -6,60 +6,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 
-from ..models.messages import AssistantMessage, Message, SystemMessage, TextPart, ToolCall, ToolMessage, UserMessage
+from ..models.messages import (
+    AssistantMessage,
+    Message,
+    Said,
+    TextPart,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+    assistant,
+    user,
+)
+from .ids import call_id
+from .standing import seen
 
 Count = Callable[[Sequence[Message]], int]
 
 MARKER = "\n[... {cut} characters of this result were left out ...]\n"
 
 
-def history_budget(window: int, max_tokens: int, present: int) -> int:
-    """Give the tokens that are left for past turns, once the answer and what is present have theirs."""
-    return max(0, window - max_tokens - present)
+@dataclass(frozen=True, slots=True)
+class PastTurn:
+    """A turn of a conversation, as messages for later prompts. brief: what was asked and answered; whole: all of it."""
+
+    brief: tuple[Message, ...]
+    whole: tuple[Message, ...]
 
 
-def turns(messages: Sequence[Message]) -> list[list[Message]]:
-    """Split into turns, which begin at a user's message, without system messages."""
-    found: list[list[Message]] = []
-    for message in messages:
-        if isinstance(message, SystemMessage):
-            continue
-        # Messages of a user that follow each other are one question.
-        asks = isinstance(message, UserMessage) and not (found and isinstance(found[-1][-1], UserMessage))
-        if asks or not found:
-            found.append([])
-        found[-1].append(message)
-    return found
+def past_turn(query: str, answer: str, said: Sequence[Message] = (), thread: str = "") -> PastTurn:
+    """Make a turn for later prompts, which ends with what the user saw.
 
-
-def trim(messages: Sequence[Message], budget: int, count: Count, *, since: int | None = None) -> list[Message]:
-    """Drop whole old turns until the messages are within `budget` tokens, or only what must stay is left.
-
-    System messages and the current turn stay; of the others, the newest that fit. A tool's result is never without its
-    call, nor a call without its result: both are of one turn.
-
-    since: where the current turn begins, if not at the last user's message (ReAct goes on with messages of a user).
+    said: what was said in it, from its query on, in the thread of that name. Files are told by marks. Calls without a
+        result, and results without a call, are left out; calls get ids of their own, for models repeat theirs.
     """
-    if count(messages) <= budget:
-        return list(messages)
-    past = turns(messages if since is None else messages[:since])
-    current = past[-1:] if since is None else [_others(messages[since:])]
-    if since is None:
-        past = past[:-1]
-    kept = [each for turn in current for each in turn]
-    left = budget - count([*only_system(messages), *kept])
+    brief = (user(query or " "), assistant(answer or " "))
+    told = _paired(said, thread)
+    while told and told[-1].role == "assistant":
+        told.pop()
+    whole = (*told, brief[1]) if told and told[0].role == "user" else brief
+    return PastTurn(brief, whole)
+
+
+def newest(past: Sequence[PastTurn], budget: int, count: Count) -> list[tuple[Message, ...]]:
+    """Keep the newest turns that fit into `budget` tokens, and none behind a gap: whole, or else brief.
+
+    A tool's result is never without its call, nor a call without its result: both are of one turn.
+    """
+    kept: list[tuple[Message, ...]] = []
+    left = budget
     for turn in reversed(past):
-        left -= count(turn)
-        if left < 0:
+        fits = next((form for form in (turn.whole, turn.brief) if count(form) <= left), None)
+        if fits is None:
             break
-        kept = [*turn, *kept]
-    return _in_order(messages, kept)
+        left -= count(fits)
+        kept.insert(0, fits)
+    return kept
 
 
-def only_system(messages: Sequence[Message]) -> list[Message]:
-    """Keep what an agent without memory starts from."""
-    return [message for message in messages if isinstance(message, SystemMessage)]
+def _paired(said: Sequence[Message], thread: str) -> list[Message]:
+    told: list[Message] = []
+    for place, message in enumerate(said):
+        if isinstance(message, AssistantMessage):
+            results = takewhile(lambda one: isinstance(one, ToolMessage), said[place + 1 :])
+            told += _with_results(message, [one for one in results if isinstance(one, ToolMessage)], thread, place)
+        elif isinstance(message, UserMessage):
+            told.append(seen(message, (), files=False))
+    return told
+
+
+def _with_results(message: AssistantMessage, results: Sequence[ToolMessage], thread: str, place: int) -> list[Message]:
+    """Give a message with those of its calls that have a result, and these."""
+    by_call = {result.call_id: result for result in results}
+    content: list[Said] = []
+    behind: list[Message] = []
+    for part in message.content:
+        if not isinstance(part, ToolCall):
+            content.append(part)
+        elif (result := by_call.pop(part.id, None)) is not None:
+            own = call_id(thread, place, len(behind))
+            content.append(part.model_copy(update={"id": own}))
+            behind.append(seen(result, (), files=False).model_copy(update={"call_id": own}))
+    return [message.model_copy(update={"content": tuple(content)}), *behind] if content else []
 
 
 def shorten_results(messages: Sequence[Message], budget: int, count: Count, *, keep: int = 2_000) -> list[Message]:
@@ -96,24 +126,6 @@ def are_paired(messages: Sequence[Message]) -> bool:
         elif isinstance(message, AssistantMessage):
             open_calls = {part.id for part in message.content if isinstance(part, ToolCall)}
     return not open_calls
-
-
-def _others(messages: Sequence[Message]) -> list[Message]:
-    return [message for message in messages if not isinstance(message, SystemMessage)]
-
-
-def _in_order(messages: Sequence[Message], kept: Sequence[Message]) -> list[Message]:
-    """Put the system messages back where they stood. What is kept is the end of the others."""
-    dropped = len(_others(messages)) - len(kept)
-    ordered: list[Message] = []
-    for message in messages:
-        if isinstance(message, SystemMessage):
-            ordered.append(message)
-        elif dropped:
-            dropped -= 1
-        else:
-            ordered.append(message)
-    return ordered
 
 
 def _cut(message: ToolMessage, keep: int) -> ToolMessage:
