@@ -27,6 +27,21 @@ CALL = {"name": "search", "arguments": {"query": "x"}, "id": "call_1"}
 ASKS = {"text": "I look.", "tool_calls": [CALL]}
 
 
+async def test_a_model_that_gives_calls_in_one_piece_is_asked_for_that(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search")) as d:
+        await d.says(ASKS, "It is here.", ASKS)
+        agent = config(SINGLE, "search")
+        effect = first(agent, await d.open(agent))
+        said = await d.ask(effect)
+        assert (said.text, [call.arguments for call in said.calls]) == ("I look.", [{"query": "x"}])
+        assert said.usage.tokens.total > 0
+        assert (await d.ask(following(effect, said, result(said.calls[0].id, "found")))).text == "It is here."
+        agent = config(CHAT, "search")
+        other = first(agent, await d.open(agent, thread="other"), thread="other")
+        await d.ask(other.model_copy(update={"meta": about("other")}))
+        assert [body["stream"] for body in await d.sent()] == [False, False, True]
+
+
 @pytest.mark.parametrize("model", [CHAT, CLAUDE], ids=["openai", "anthropic"])
 async def test_two_rounds_and_a_thread(tmp_path: Path, model: AgentModel) -> None:
     async with desk(tmp_path, tool("search")) as d:

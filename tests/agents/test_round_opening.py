@@ -15,7 +15,7 @@ from perdure_activities.agents.context import AGENTS, current
 from perdure_activities.agents.opening import filled
 from perdure_activities.models.failover import LocatedFault
 from perdure_activities.tools.protocol import ToolFault, ToolParameter
-from perdure_graph.agents.config import AgentModel, LongTermMemory, Strategy
+from perdure_graph.agents.config import AgentConfig, AgentModel, LongTermMemory, Strategy
 from perdure_graph.agents.effects import OpenAgent
 from perdure_graph.errors import PlatformError
 from perdure_graph.models.messages import user
@@ -75,6 +75,24 @@ async def test_a_tool_that_does_not_load_is_skipped(tmp_path: Path) -> None:
             ("nowhere", "there is no tool 'nowhere'"),
             ("bug", "it did not load (ValueError)"),
         )
+
+
+async def test_only_allowed_tools_are_given(tmp_path: Path) -> None:
+    async with desk(tmp_path, tool("search"), tool("book")) as d:
+        for number, (allowed, names) in enumerate(
+            [
+                ((), ["search", "book", "remember", "recall", "forget"]),
+                ("book", ["book"]),
+                ('["recall", "search", "other"]', ["search", "recall"]),
+                (["nothing"], []),
+            ]
+        ):
+            given = {"allowed_tools": allowed, "long_term": {"enabled": True}}
+            agent = AgentConfig.model_validate(config(CHAT, "search", "book").model_dump() | given)
+            toolset = (await d.open(agent, thread=f"t{number}")).opening.toolset
+            assert ([facts.name for facts in toolset.facts], toolset.skipped) == (names, ())
+    with pytest.raises(ValueError, match="is no JSON"):
+        AgentConfig.model_validate(config().model_dump() | {"allowed_tools": "[search"})
 
 
 async def test_tools_that_are_agents_end_at_a_depth(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ SCHEMA = {
 }
 TOOLS = (ToolSpec(name="lookup", description="Look up a city.", parameters=SCHEMA),)
 PARAMETERS: dict[str, Any] = {"reasoning_effort": "low", "verbosity": "low", "parallel_tool_calls": True}
+SLOW = Latency(first=1.0)
 WIRES: tuple[Wire, ...] = ("openai-chat", "openai-responses")
 wires = pytest.mark.parametrize("wire", WIRES)
 
@@ -123,6 +124,17 @@ async def test_rows_that_fail(fake: FakeProvider, adapters: dict[Wire, Any], wir
     fault, _ = await failed(adapters[wire], endpoint(fake.openai_url, wire, first_token_s=1.0), call())
     assert fault.kind == kind
     assert len(await fake.journal()) <= 1
+
+
+async def test_an_answer_in_one_piece_takes_as_long_as_it_takes(fake: FakeProvider, adapters: dict[Wire, Any]) -> None:
+    await fake.script(
+        Script(steps=(Step(reply=Reply(text="At last.", tool_calls=(Call(name="lookup"),))),), latency=SLOW)
+    )
+    hasty = endpoint(fake.openai_url, first_token_s=0.3)
+    fault, _ = await failed(adapters["openai-chat"], hasty, call(tools=TOOLS))
+    assert fault.kind == "timeout"
+    said, _ = await answered(adapters["openai-chat"], hasty, call(tools=TOOLS, streamed=False))
+    assert (said.text, [one.name for one in said.tool_calls]) == ("At last.", ["lookup"])
 
 
 @wires

@@ -29,7 +29,9 @@ _Found = tuple[ToolUse, "ToolDeclaration"]
 
 async def load(registry: Registry, config: AgentConfig, depth: int) -> Toolset:
     """Load the tools of an agent; one that does not load is skipped with its reason. depth: of the agent's run."""
-    uses = [use for use in (*config.tools, *_of_memory(config)) if use.enabled]
+    allowed = config.allowed_tools
+    listed = [use for use in (*config.tools, *_of_memory(config)) if use.enabled]
+    uses = [use for use in listed if not allowed or use.tool_name in allowed]
     found = await asyncio.gather(*(_find(registry, use, config, depth) for use in uses))
     loaded = [one for one in found if not isinstance(one, str)]
     skipped = tuple((use.tool_name, why) for use, why in zip(uses, found, strict=True) if isinstance(why, str))

@@ -11,6 +11,7 @@ from .openai_chat_request import request
 from .openai_errors import fault_of
 from .openai_wire import OpenAIWire
 from .protocol import Endpoint, ModelCall
+from .stream.wire import in_one_piece
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -27,6 +28,8 @@ class OpenAIChat(OpenAIWire):
         return ChatReader()
 
     async def _open(self, client: AsyncOpenAI, endpoint: Endpoint, call: ModelCall) -> httpx2.Response:
+        if not call.streamed:
+            return await _post(client, request(endpoint, call, with_usage=False), in_one_piece(endpoint))
         with_usage = endpoint.base_url not in self._without_usage
         try:
             return await _post(client, request(endpoint, call, with_usage=with_usage))
@@ -40,14 +43,15 @@ class OpenAIChat(OpenAIWire):
         return reply
 
 
-async def _post(client: AsyncOpenAI, body: dict[str, Any]) -> httpx2.Response:
+async def _post(client: AsyncOpenAI, body: dict[str, Any], waits: httpx2.Timeout | None = None) -> httpx2.Response:
     # Only what the SDK insists on goes through its parameters: servers have more of them than it knows, and looking at
     # each part of each message takes it longer than all else that it does. What is in `extra_body` wins.
     model = body.pop("model")
+    more: dict[str, Any] = {} if waits is None else {"timeout": waits}
     if "prompt" in body:
         old: Any = client.completions.with_raw_response
-        sent = old.create(model=model, prompt=body.pop("prompt"), stream=body.pop("stream"), extra_body=body)
+        sent = old.create(model=model, prompt=body.pop("prompt"), stream=body.pop("stream"), extra_body=body, **more)
     else:
         new: Any = client.chat.completions.with_raw_response
-        sent = new.create(model=model, messages=[], stream=body.pop("stream"), extra_body=body)
+        sent = new.create(model=model, messages=[], stream=body.pop("stream"), extra_body=body, **more)
     return (await sent).http_response

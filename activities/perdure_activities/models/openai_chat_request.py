@@ -36,7 +36,7 @@ _AUDIO = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/wav": "wav", "audio/x-
 
 def request(endpoint: Endpoint, call: ModelCall, *, with_usage: bool) -> dict[str, Any]:
     """Make the body. with_usage: whether the server knows `stream_options`."""
-    body: dict[str, Any] = {"model": call.model, "stream": True}
+    body: dict[str, Any] = {"model": call.model, "stream": call.streamed}
     if call.mode == "completion":
         body["prompt"] = "\n\n".join(text for message in call.messages if (text := text_of(message)))
     else:
@@ -46,7 +46,7 @@ def request(endpoint: Endpoint, call: ModelCall, *, with_usage: bool) -> dict[st
         body |= _limit(endpoint, call, call.max_tokens)
     if call.stop:
         body["stop"] = list(call.stop)
-    if with_usage:
+    if with_usage and call.streamed:
         body["stream_options"] = {"include_usage": True}
         if endpoint.profile == "openai":
             # Padding against eavesdroppers on lengths; it makes each chunk half as long again.

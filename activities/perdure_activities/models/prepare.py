@@ -209,6 +209,7 @@ class Preparing:
             files=files,
             user=effect.user,
             cache_key=effect.meta.flow if effect.meta is not None else "",
+            streamed=not tools or "stream-tool-call" in one.features,
         )
         call = without(call, learned)
         if schema is not None and call.answer_by == "text":

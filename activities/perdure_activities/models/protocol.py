@@ -59,6 +59,8 @@ class ModelCall:
     files: by `key_of` (`files`) the file object in the messages' file parts.
     answer_by: how structured output is asked for: `native`, by a forced `tool`, or by `text` in the prompt.
     max_tokens: most tokens of the answer; None leaves it to the provider, where it may be left out.
+    streamed: whether the answer may come piece by piece; some servers give calls of tools in one piece only. Wires on
+        which none do so take no note of it.
     """
 
     model: str
@@ -75,6 +77,7 @@ class ModelCall:
     files: dict[str, LoadedFile] = field(default_factory=dict[str, LoadedFile])
     user: str = ""
     cache_key: str = ""
+    streamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,7 @@ def test_an_unknown_strategy_is_named() -> None:
         ({"tools": {"type": "constant", "value": [{"type": "magic", "tool_name": "t"}]}}, r"tools\[0\].type"),
         ({"tools": {"type": "constant", "value": [{"type": "mcp"}]}}, r"tools\[0\].tool_name"),
         ({"maximum_iterations": {"type": "constant", "value": "many"}}, "maximum_iterations"),
+        ({"allowed_tools": {"type": "constant", "value": "[a"}}, "allowed_tools"),
         ({"query": {"type": "constant", "value": " "}}, "query"),
         ({"query": {"type": "variable", "value": "start.who"}}, "start.who"),
     ],
@@ -179,6 +180,12 @@ def test_parameters_that_do_not_fit_are_named(parameters: dict[str, Any], field:
 def test_rounds_of_an_agent_node(value: Any, rounds: int) -> None:
     effect = run_of(drawn(maximum_iterations={"type": "constant", "value": value}), context())
     assert effect.config.limits.max_iteration == rounds
+
+
+@pytest.mark.parametrize(("value", "names"), [('["a", "b"]', ("a", "b")), (["a"], ("a",)), ("a", ("a",)), ("", ())])
+def test_allowed_tools_of_an_agent_node(value: Any, names: tuple[str, ...]) -> None:
+    effect = run_of(drawn(allowed_tools={"type": "constant", "value": value}), context())
+    assert effect.config.allowed_tools == names
 
 
 def test_memory_and_vision_of_an_agent_node() -> None:

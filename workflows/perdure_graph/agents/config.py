@@ -4,9 +4,10 @@ the DSL and agents that are tools of others.
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from ..document import Document
 from .limits import DEFAULT_ROUNDS, MOST_ROUNDS, OnOscillation, Repeats
@@ -94,11 +95,25 @@ class LongTermMemory(_Part):
     top_k: int = Field(default=5, ge=1, le=50)
 
 
+def _names(given: Any) -> Any:
+    """Take names as a list, as the JSON of a list, or one alone."""
+    if not isinstance(given, str):
+        return given
+    text = given.strip()
+    if not text.startswith("["):
+        return (text,) if text else ()
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError("this begins like a list, but is no JSON: write a list of names, or one name") from None
+
+
 class AgentConfig(_Part):
     """An agent.
 
     strategy: None is what the model can: function calling where it calls tools, else ReAct.
     instruction: the system prompt; `{{name}}` stands for an input. prompt_template: in place of ours, for ReAct.
+    allowed_tools: names of tools, those of its memory too; others are not given to the model. Empty allows all.
     max_parallel_tools: calls of one round at once.
     max_observation_bytes: of one result, for the model.
     """
@@ -110,6 +125,7 @@ class AgentConfig(_Part):
     instruction: str = ""
     prompt_template: str = ""
     tools: tuple[ToolUse, ...] = ()
+    allowed_tools: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     limits: AgentLimits = AgentLimits()
     approval: ApprovalPolicy = ApprovalPolicy()
     memory: ConversationMemory = ConversationMemory()

@@ -58,6 +58,7 @@ def config_of(
             strategy=strategy_of(strategy),
             instruction=_text(given, "instruction"),
             tools=tuple(_tools(given.get("tools"), ctx)),
+            allowed_tools=given.get("allowed_tools") or (),
             limits=AgentLimits(max_iteration=_rounds(given)),
             memory=_memory(memory),
             vision=vision.detail if vision.enabled else "off",

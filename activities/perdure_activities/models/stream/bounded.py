@@ -23,8 +23,9 @@ class Bounded(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request."""
-        first_by = asyncio.get_running_loop().time() + self._endpoint.first_token_s
         waits = dict(request.extensions.get("timeout") or {})
+        first_s = waits.get("read")
+        first_by = None if first_s is None else asyncio.get_running_loop().time() + first_s
         request.extensions = {**request.extensions, "timeout": waits}
         response = await self._inner.handle_async_request(request)
         # From here on the body bounds its own waits, which differ between its first bytes and the others.
@@ -58,7 +59,7 @@ def _unpacked(response: httpx2.Response, packed: str) -> httpx2.Response:
 
 class _Body(httpx2.AsyncByteStream):
     def __init__(
-        self, stream: httpx2.AsyncByteStream, headers: Mapping[str, str], endpoint: Endpoint, first_by: float
+        self, stream: httpx2.AsyncByteStream, headers: Mapping[str, str], endpoint: Endpoint, first_by: float | None
     ) -> None:
         self._stream = stream
         self._endpoint = endpoint

@@ -92,6 +92,15 @@ def body_kind(headers: Mapping[str, str]) -> Literal["events", "json"]:
     return "events"
 
 
+def in_one_piece(endpoint: Endpoint) -> httpx2.Timeout:
+    """Give the waits for an answer whose first bytes are its last: only the time of the attempt bounds it."""
+    return _waits(endpoint, None)
+
+
+def _waits(endpoint: Endpoint, first_s: float | None) -> httpx2.Timeout:
+    return httpx2.Timeout(first_s, connect=endpoint.connect_s, write=_WRITE_S, pool=10.0)
+
+
 def http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
     """Make a client for one endpoint: guarded sockets, no redirects, no proxies, bounded waits and sizes.
 
@@ -105,7 +114,7 @@ def http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
         transport=Bounded(transport, endpoint),
         trust_env=False,
         follow_redirects=False,
-        timeout=httpx2.Timeout(endpoint.first_token_s, connect=endpoint.connect_s, write=_WRITE_S, pool=10.0),
+        timeout=_waits(endpoint, endpoint.first_token_s),
         # Replies are bounded as they come: a small compressed one could be any size.
         headers={"Accept-Encoding": "identity"},
     )
