@@ -31,6 +31,7 @@ class FakeContext:
         self.thread = f"run/{node_id}/1"
         self.tenant = ""
         self.depth = 1
+        self.now = 0
         self.memo = memo
         self.pool = pool or {}
         self.frame = Frame()

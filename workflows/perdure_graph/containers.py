@@ -23,7 +23,7 @@ from .state import Frame, IterationRun, LoopRun, NodeRun
 
 def open_container(m: Machine, frame: Frame, node: Node, run: NodeRun) -> None:
     """Start an iteration or a loop."""
-    context = NodeContext(m.state, frame, node, run)
+    context = NodeContext(m.state, frame, node, run, m.now)
     try:
         check_start(node.data, m.graph.nodes, m.graph.document.version)
         if isinstance(node.data, IterationData):
@@ -206,7 +206,7 @@ def _round_closed(m: Machine, parent: Frame, frame: Frame, node: Node, run: Node
     m.state.frames.pop(frame.id, None)
     stream.merge_answers(m, parent, frame.answers)
     try:
-        broken = frame.loop_end or should_break(data, NodeContext(m.state, parent, node, run))
+        broken = frame.loop_end or should_break(data, NodeContext(m.state, parent, node, run, m.now))
     except NodeError as error:
         failing.fail(m, parent, node, run, error)
         return

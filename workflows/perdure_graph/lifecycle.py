@@ -63,7 +63,7 @@ def too_many_steps(m: Machine, node: Node) -> None:
 def resume(m: Machine, frame: Frame, node: Node, reply: Any) -> None:
     """Hand the reply of an effect, or of a person, to its node."""
     run = frame.nodes[node.id]
-    context = NodeContext(m.state, frame, node, run)
+    context = NodeContext(m.state, frame, node, run, m.now)
 
     def call() -> Outcome:
         assert node.type.resume is not None
@@ -84,7 +84,7 @@ def _first(m: Machine, frame: Frame, node: Node, run: NodeRun, pin: Pin | None) 
         return _pinned(m, frame, node, run, pin)
     if node.type.start is None:
         raise NodeError(f"{node.type.name} needs {node.type.needs}; pin its outputs to run it", "NodeNotAvailable")
-    return node.type.start(node.data, NodeContext(m.state, frame, node, run))
+    return node.type.start(node.data, NodeContext(m.state, frame, node, run, m.now))
 
 
 def _pinned(m: Machine, frame: Frame, node: Node, run: NodeRun, pin: Pin) -> Done:

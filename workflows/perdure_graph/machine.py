@@ -68,6 +68,7 @@ class NodeContext:
     frame: Frame
     node: Node
     run: NodeRun
+    now: int
 
     @property
     def node_id(self) -> str:

@@ -124,11 +124,13 @@ class Run:
     names: set[str] = field(default_factory=set)
     most_at_once: int = 0
     state: AgentState | None = None
+    # A second passes between two things that happen.
+    now: int = 1_000_000
 
     def answer(self) -> AgentAnswer:
         """Run to the answer."""
         pending: dict[str, Effect | Form] = {}
-        move = loop.begin(self.config, self.question)
+        move = loop.begin(self.config, self.question, self.now)
         while True:
             self._take(move, pending)
             if move.answer is not None:
@@ -143,7 +145,8 @@ class Run:
         before = self.state.model_dump_json()
         if self.trips:
             self.state = AgentState.model_validate_json(before)
-        move = loop.came(self.config, self.state, name, reply)
+        self.now += 1_000
+        move = loop.came(self.config, self.state, name, reply, self.now)
         assert self.state.model_dump_json() == before, "the state that was given has changed"
         return move
 

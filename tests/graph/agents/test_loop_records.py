@@ -57,12 +57,47 @@ def test_the_log_is_a_tree_of_rounds() -> None:
     assert len(failed["data"]["output"]) < 600
 
 
+def test_the_log_says_when_and_what_it_cost() -> None:
+    results = lambda _e: ToolResult(text="4", elapsed=0.5)  # noqa: E731
+    run = Run(config(), script(said("Hm.", call("look"), provider="p"), said("Done.")), [LOOK], results)
+    run.answer()
+    entries = {(one["label"], one["status"]): one["metadata"] for one in run.told("agent_log")}
+    assert entries["ROUND 1", "start"] == {"started_at": 1_001.0}
+    assert entries["CALL look", "start"] == {"started_at": 1_002.0, "provider": "test"}
+    # Of a tool and of a model counts what they took themselves, not how long it was until the run heard of it.
+    assert entries["CALL look", "success"] == {
+        "started_at": 1_002.0,
+        "finished_at": 1_003.0,
+        "elapsed_time": 0.5,
+        "provider": "test",
+    }
+    assert entries["ROUND 1", "success"] == {
+        "started_at": 1_001.0,
+        "finished_at": 1_003.0,
+        "elapsed_time": 2.0,
+        "provider": "p",
+        "total_price": "0",
+        "currency": "USD",
+        "total_tokens": 11,
+    }
+    assert entries["ROUND 2", "success"]["started_at"] == 1_003.0
+
+
 def test_the_log_of_react_tells_the_action() -> None:
     texts = ['Thought: so\nAction: {"action": "look", "action_input": {"q": 1}}', "Final Answer: 4"]
     run = Run(config(), lambda e, _t: written(texts[e.round - 1], number=e.round), [LOOK], strategy="react")
     run.answer()
     said_first = next(one for one in run.told("agent_log") if one["label"].endswith("Thought"))
     assert said_first["data"] == {"thought": "so", "action": "look", "action_input": {"q": 1}}
+    rounds = [one["data"] for one in run.told("agent_log") if one["status"] == "success" and one["parent_id"] is None]
+    assert rounds[0] | {"observation": ""} == {
+        "action_name": "look",
+        "action_input": {"q": 1},
+        "thought": "so",
+        "observation": "",
+    }
+    assert "look" in rounds[0]["observation"]
+    assert (rounds[1]["action_name"], rounds[1]["observation"]) == ("", "")
 
 
 def test_the_log_says_what_is_not_as_it_was_wanted() -> None:

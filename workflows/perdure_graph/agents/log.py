@@ -1,6 +1,7 @@
 """The tree that Dify shows of an agent: `ROUND n`, in it what the model thought and each call of a tool.
 
-Entries hold beginnings of long texts. No clock is read here: how long things took is what their replies say.
+Entries hold beginnings of long texts. Their times are those of the run's clock, in seconds since the epoch; how long a
+model or a tool took is what it says itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .units import Action, effective
 
 # Of an observation, in the entry of its round.
 _GLIMPSE = 100
+_TOTALS = ("total_price", "currency", "total_tokens")
 
 Status = Literal["start", "success", "error"]
 
@@ -34,10 +36,10 @@ def opened(state: AgentState, opening: Opening) -> News | None:
 
 def round_started(state: AgentState) -> News:
     """Tell that the model is asked."""
-    return _entry(_round(state), f"ROUND {state.round}", "start")
+    return _entry(_round(state), f"ROUND {state.round}", "start", metadata=_times(state.began))
 
 
-def model_said(state: AgentState, reply: RoundAnswer) -> News:
+def model_said(state: AgentState, reply: RoundAnswer, now: int) -> News:
     """Tell what the model said."""
     unit = effective(reply.units) if reply.units else None
     if isinstance(unit, Action):
@@ -54,9 +56,10 @@ def model_said(state: AgentState, reply: RoundAnswer) -> News:
             data[name] = count
     usage = reply.usage.as_dify()
     metadata = {
+        **_times(state.began, now),
         "provider": reply.provider,
         "elapsed_time": usage["latency"],
-        **{name: usage[name] for name in ("total_price", "currency", "total_tokens")},
+        **{name: usage[name] for name in _TOTALS},
     }
     label = f"{state.said.model} Thought"
     return _entry(f"{_round(state)}-thought", label, "success", parent=_round(state), data=data, metadata=metadata)
@@ -64,10 +67,10 @@ def model_said(state: AgentState, reply: RoundAnswer) -> News:
 
 def call_started(state: AgentState, call: CallState) -> News:
     """Tell that a call begins."""
-    return _call(state, call, "start", {"tool_call_args": _arguments(call.arguments, call.given)})
+    return _call(state, call, "start", {"tool_call_args": _arguments(call.arguments, call.given)}, _times(call.began))
 
 
-def call_ended(state: AgentState, call: CallState) -> News:
+def call_ended(state: AgentState, call: CallState, now: int) -> News:
     """Tell what a call gave."""
     data: dict[str, Any] = {"tool_call_args": _arguments(call.arguments, call.given), "output": call.observation}
     if call.original is not None:
@@ -75,23 +78,38 @@ def call_ended(state: AgentState, call: CallState) -> News:
         data["changed_by"] = "person"
     if call.error_kind is not None:
         data["error_kind"] = call.error_kind
-    return _call(state, call, "success" if call.status == "done" else "error", data)
+    times = {**_times(call.began or now, now), "elapsed_time": call.elapsed}
+    return _call(state, call, "success" if call.status == "done" else "error", data, times)
 
 
-def round_ended(state: AgentState) -> News:
+def round_ended(state: AgentState, now: int) -> News:
     """Tell what the round at hand came to."""
+    said = state.said
     # All that the log tells of them stands in the entries of the calls.
     responses = [{"name": call.name, "output": beginning(call.observation, _GLIMPSE)} for call in state.calls]
-    data: dict[str, Any] = {"output": {"llm_response": beginning(state.said.thought), "tool_responses": responses}}
-    return _entry(_round(state), f"ROUND {state.round}", "success", data=data)
+    data: dict[str, Any] = {"output": {"llm_response": beginning(said.thought), "tool_responses": responses}}
+    if state.ready.strategy == "react":
+        acts = state.calls[0] if state.calls else CallState(id="", name="")
+        data = {
+            "action_name": acts.name,
+            "action_input": _arguments(acts.arguments, acts.given),
+            "thought": beginning(said.thought),
+            "observation": beginning(acts.observation, _GLIMPSE),
+        }
+    totals = {name: said.usage[name] for name in _TOTALS if name in said.usage}
+    metadata = {**_times(state.began, now), "provider": said.provider, **totals}
+    return _entry(_round(state), f"ROUND {state.round}", "success", data=data, metadata=metadata)
 
 
-def _call(state: AgentState, call: CallState, status: Status, data: dict[str, Any]) -> News:
+def _times(began: int, now: int | None = None) -> dict[str, Any]:
+    """Say when something began, and, where it is over, when that was and how long it took."""
+    started = {"started_at": began / 1000}
+    return started if now is None else started | {"finished_at": now / 1000, "elapsed_time": (now - began) / 1000}
+
+
+def _call(state: AgentState, call: CallState, status: Status, data: dict[str, Any], times: dict[str, Any]) -> News:
     facts = state.facts(call.name)
     index = next(index for index, one in enumerate(state.calls) if one.id == call.id)
-    metadata: dict[str, Any] = {"provider": facts.use.provider_id if facts else ""}
-    if status != "start":
-        metadata["elapsed_time"] = call.elapsed
     return _entry(
         f"{_round(state)}-{index}",
         f"CALL {call.name}",
@@ -99,7 +117,7 @@ def _call(state: AgentState, call: CallState, status: Status, data: dict[str, An
         parent=_round(state),
         error=call.error or None,
         data={"tool_name": call.name, **data},
-        metadata=metadata,
+        metadata={**times, "provider": facts.use.provider_id if facts else ""},
     )
 
 

@@ -2,7 +2,8 @@
 
     open -> round 1 -> its calls -> round 2 -> ... -> answer
 
-Nothing here performs anything, nor reads a clock: the same state and the same reply always give the same move.
+Nothing here performs anything, nor reads a clock: the same state, reply and time (`now`, milliseconds since the epoch)
+always give the same move.
 
 A model is asked for at most `limits.max_iteration` rounds with tools, and one more without. What the thread of messages
 is, and which of them the state holds, is said in `effects`; how calls run beside each other, in `loop_calls`.
@@ -29,7 +30,7 @@ _OPEN = "open"
 _FULL = "The conversation fills the model's window. Give the final answer from what is known, and say what is missing."
 
 
-def begin(config: AgentConfig, asked: Asked) -> Move:
+def begin(config: AgentConfig, asked: Asked, now: int = 0) -> Move:
     """Open an agent."""
     detail = "low" if config.vision == "low" else "high"
     files = attachments(asked.files, detail, ("document", "audio", "video"))
@@ -45,18 +46,18 @@ def begin(config: AgentConfig, asked: Asked) -> Move:
         remember=asked.remember,
         stream=asked.stream,
     )
-    m = Making(config, state)
+    m = Making(config, state, now)
     _open(m)
     return m.move()
 
 
-def came(config: AgentConfig, state: AgentState, name: str, reply: Reply | Failed) -> Move:
+def came(config: AgentConfig, state: AgentState, name: str, reply: Reply | Failed, now: int = 0) -> Move:
     """Take what became of an effect or a form; the state that is given stays as it is.
 
     Raises:
         NodeError: the agent could not be opened, or its model could not be asked. `again` goes on from the same state.
     """
-    m = Making(config, state.copied())
+    m = Making(config, state.copied(), now)
     match m.state.phase:
         case "opening":
             _opened(m, reply)
@@ -74,9 +75,9 @@ def came(config: AgentConfig, state: AgentState, name: str, reply: Reply | Faile
     return m.move()
 
 
-def again(config: AgentConfig, state: AgentState) -> Move:
+def again(config: AgentConfig, state: AgentState, now: int = 0) -> Move:
     """Go on where the agent was when the node around it failed: ask again for what is under way."""
-    m = Making(config, state.copied())
+    m = Making(config, state.copied(), now)
     match m.state.phase:
         case "opening":
             _open(m)
@@ -129,6 +130,7 @@ def _ask(m: Making) -> None:
     """Ask the model for the next round."""
     state = m.state
     state.round += 1
+    state.began = m.now
     state.phase, state.calls, state.said = "asking", [], RoundSaid()
     m.tell.append(log.round_started(state))
     _perform_round(m)
@@ -166,7 +168,7 @@ def _answered(m: Making, reply: Reply | Failed) -> None:
     _keep(m, reply)
     state.said = _said(m, reply)
     state.text = reply.text if reply.text.strip() else state.text
-    m.tell.append(log.model_said(state, reply))
+    m.tell.append(log.model_said(state, reply, m.now))
     unit = effective(reply.units)
     if state.closing is not None:
         loop_calls.close(m, reply, state.closing)
@@ -265,7 +267,7 @@ def _go_on(m: Making) -> None:
 
 def _leave_round(m: Making) -> None:
     m.tell.append(thoughts.thought(m.state))
-    m.tell.append(log.round_ended(m.state))
+    m.tell.append(log.round_ended(m.state, m.now))
 
 
 def _decide(m: Making) -> None:
@@ -332,7 +334,7 @@ def _end(m: Making, reason: End, text: str) -> None:
     thought = "" if state.said.thought == text else state.said.thought
     state.said = state.said.model_copy(update={"thought": thought})
     m.tell.append(thoughts.thought(state, answer=text))
-    m.tell.append(log.round_ended(state))
+    m.tell.append(log.round_ended(state, m.now))
     _finish(m, reason, text)
 
 

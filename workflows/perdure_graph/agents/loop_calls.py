@@ -163,7 +163,7 @@ def _is_sequential(m: Making, call: CallState) -> bool:
 
 def _start(m: Making, call: CallState) -> None:
     facts = tool_of(m, call)
-    call.status, call.form = "running", ""
+    call.status, call.form, call.began = "running", "", m.now
     m.tell.append(log.call_started(m.state, call))
     effect = _effect(m, call, facts)
     if effect is None:

@@ -170,7 +170,7 @@ def settle(
         call.message = observations.tool_message(
             m.config, call.id, call.name, text, call.files, is_error=kind is not None
         )
-    m.tell.append(log.call_ended(m.state, call))
+    m.tell.append(log.call_ended(m.state, call, m.now))
 
 
 def _fit(m: Making, text: str) -> str:

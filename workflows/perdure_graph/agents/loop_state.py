@@ -76,6 +76,7 @@ class CallState(BaseModel):
     size: int = 0
     error: str = ""
     error_kind: ToolErrorKind | None = None
+    began: int = 0
     elapsed: float = 0.0
     files: tuple[dict[str, JsonValue], ...] = ()
 
@@ -102,7 +103,7 @@ class AgentState(BaseModel):
     """An agent between two things that happen to it; plain data, the same after a trip through JSON.
 
     query: held until the agent is open. opening: without what the store has of it (`opening_kept`).
-    round: the last that was asked for. kept, fresh: the thread, as `AskRound` has it.
+    round: the last that was asked for, `began` when. kept, fresh: the thread, as `AskRound` has it.
     first: place of the message of the first call of the round.
     closing: why the round at hand is the last one; `stopping`: why the agent ends once its tools are through.
     text: the last that the model said; `found`: the last result of a tool. made: calls that were made.
@@ -120,6 +121,7 @@ class AgentState(BaseModel):
     opening: Opening | None = None
     opening_kept: bool = False
     round: int = 0
+    began: int = 0
     kept: int = 0
     fresh: list[Message | None] = []
     first: int = 0
@@ -171,10 +173,11 @@ class Move:
 
 @dataclass(slots=True)
 class Making:
-    """A move in the making; its state is changed in place."""
+    """A move in the making; its state is changed in place. now: milliseconds since the epoch, as all times here."""
 
     config: AgentConfig
     state: AgentState
+    now: int = 0
     perform: list[tuple[str, Effect]] = field(default_factory=list[tuple[str, Effect]])
     wait: list[tuple[str, Form]] = field(default_factory=list[tuple[str, Form]])
     tell: list[News] = field(default_factory=list[News])

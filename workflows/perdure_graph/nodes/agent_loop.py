@@ -28,7 +28,7 @@ class AgentLoopData(NodeData):
 def start(data: AgentLoopData, ctx: Context) -> Outcome:
     """Open the agent; one whose node failed goes on where it was."""
     if isinstance(ctx.memo, dict):
-        return _outcome(loop.again(data.config, AgentState.model_validate(ctx.memo)))
+        return _outcome(loop.again(data.config, AgentState.model_validate(ctx.memo), ctx.now))
     asked = Asked(
         thread=ctx.thread,
         query=_text(ctx, "query"),
@@ -39,13 +39,13 @@ def start(data: AgentLoopData, ctx: Context) -> Outcome:
         depth=ctx.depth,
         remember=_remember(data.config, ctx),
     )
-    return _outcome(loop.begin(data.config, asked))
+    return _outcome(loop.begin(data.config, asked, ctx.now))
 
 
 def resume(data: AgentLoopData, ctx: Context, came: Came) -> Outcome:
     """Take what came of one thing."""
     state = AgentState.model_validate(ctx.memo)
-    return _outcome(loop.came(data.config, state, came.name, came.reply))
+    return _outcome(loop.came(data.config, state, came.name, came.reply, ctx.now))
 
 
 def _outcome(move: Move) -> Outcome:

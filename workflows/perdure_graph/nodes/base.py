@@ -151,6 +151,11 @@ class Context(Protocol):
         ...
 
     @property
+    def now(self) -> int:
+        """What time it is, in milliseconds since the epoch: that of what the run takes just now, also in a replay."""
+        ...
+
+    @property
     def memo(self) -> JsonValue:
         """What the node left for itself in `Perform.memo` or `Turn.memo`."""
         ...
