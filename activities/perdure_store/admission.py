@@ -71,12 +71,11 @@ def attempt_of(asked: Admission) -> int:
 
 def lost(asked: Admission | None, now: int) -> dict[str, Any]:
     """Give the values for `LOST`; without a call that begins, or one without a key, only time tells."""
-    known = asked is not None and bool(asked.effect_key)
     return {
         "itself": short(asked.id) if asked else "",
         "now": now,
         "effect": short(asked.effect_key) if asked else "",
-        "until": attempt_of(asked) if asked and known else _NO_ATTEMPT,
+        "until": attempt_of(asked) if asked and asked.effect_key else _NO_ATTEMPT,
     }
 
 

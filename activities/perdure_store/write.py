@@ -13,7 +13,7 @@ from .delta_rows import write_deltas
 from .derive import MERGES, Row, new_run, patches, text_of
 from .derive import Table as Derived
 from .items import Batch, Deltas, Item, Keep, Note
-from .statements import insert_into
+from .statements import insert_into, insert_missing
 from .tables import BLOBS, EVENTS, METADATA, RESULTS, RUNS
 
 CHANNEL = "perdure_events"
@@ -132,12 +132,11 @@ def _keep(connection: Connection, kept: Iterable[Keep]) -> None:
 
 
 def _note(connection: Connection, notes: Iterable[Note]) -> None:
-    statement = insert_into(BLOBS, connection.dialect.name).on_conflict_do_nothing()
     rows = [
         {"run_id": note.run_id, "key": note.key, "bytes": note.bytes, "created_at": note.created_at}
         for note in sorted(notes, key=lambda note: (note.run_id, note.key))
     ]
-    connection.execute(statement, rows)
+    connection.execute(insert_missing(BLOBS, connection.dialect.name), rows)
 
 
 @lru_cache

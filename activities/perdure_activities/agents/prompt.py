@@ -88,12 +88,15 @@ class Round:
 
 def at_once(given: Round) -> Prompt | None:
     """Put a round together that fits without counting; None where that is not known."""
-    model, whole = given.model, given.messages(given.thread, [turn.whole for turn in given.past])
-    if model.window is None:
-        fits = not given.past
-    else:
-        fits = _fits(whole, given.tools, min(int(_SHARE * model.window), model.window - model.reserved))
-    return Prompt(given.request(whole, given.effect.model.completion_params)) if fits else None
+    model = given.model
+    if model.window is None and given.past:
+        return None
+    whole = given.messages(given.thread, [turn.whole for turn in given.past])
+    if model.window is not None:
+        most = min(int(_SHARE * model.window), model.window - model.reserved)
+        if not _fits(whole, given.tools, most):
+            return None
+    return Prompt(given.request(whole, given.effect.model.completion_params))
 
 
 def prompt(given: Round, counter_of: Callable[[], TokenCounter]) -> Prompt:
@@ -109,16 +112,15 @@ def prompt(given: Round, counter_of: Callable[[], TokenCounter]) -> Prompt:
         return Prompt(given.request(given.messages(given.thread, past), parameters), _dropped(given, past))
     limit = int(_SHARE * model.window)
     counter = counter_of()
-    thread, shortened = given.thread, 0
+    thread = given.thread
     size = counter.count(given.messages(thread, ()), tools)
     if size > limit:
         thread = shorten_results(thread, counter.count(thread) - (size - limit), counter.count)
-        shortened = sum(one is not other for one, other in zip(thread, given.thread, strict=True))
         size = counter.count(given.messages(thread, ()), tools)
     past = newest(given.past, room(model.window, size, model.answer), counter.count)
     messages = given.messages(thread, past)
     parameters = fitted(parameters, model, counter.count(messages, tools) if past else size)
-    return Prompt(given.request(messages, parameters), _dropped(given, past), shortened, size > limit)
+    return Prompt(given.request(messages, parameters), _dropped(given, past), _shortened(given, thread), size > limit)
 
 
 def shorter(given: Round) -> Iterator[Prompt]:
@@ -136,8 +138,11 @@ def shorter(given: Round) -> Iterator[Prompt]:
 
 def _cut(given: Round, thread: Sequence[Message], *, full: bool = False) -> Prompt:
     request = given.request(given.messages(thread, ()), given.effect.model.completion_params)
-    shortened = sum(one is not other for one, other in zip(thread, given.thread, strict=True))
-    return Prompt(request, _dropped(given, ()), shortened, full)
+    return Prompt(request, _dropped(given, ()), _shortened(given, thread), full)
+
+
+def _shortened(given: Round, thread: Sequence[Message]) -> int:
+    return sum(one is not other for one, other in zip(thread, given.thread, strict=True))
 
 
 def _dropped(given: Round, past: Sequence[Sequence[Message]]) -> int:

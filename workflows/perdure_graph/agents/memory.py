@@ -58,11 +58,13 @@ def newest(past: Sequence[PastTurn], budget: int, count: Count) -> list[tuple[Me
     kept: list[tuple[Message, ...]] = []
     left = budget
     for turn in reversed(past):
-        fits = next((form for form in (turn.whole, turn.brief) if count(form) <= left), None)
-        if fits is None:
+        # Counting takes longest, so each form is counted once.
+        sized = ((form, count(form)) for form in (turn.whole, turn.brief))
+        form, size = next((one for one in sized if one[1] <= left), (None, 0))
+        if form is None:
             break
-        left -= count(fits)
-        kept.insert(0, fits)
+        left -= size
+        kept.insert(0, form)
     return kept
 
 
